@@ -1,0 +1,1 @@
+"""HTTP: endpoints, schemas, problem details. Never imports torch or numba."""

@@ -1,0 +1,1 @@
+"""The command line: attractor serve | worker | demo | migrate | bench."""

@@ -1,0 +1,42 @@
+"""Ids: a prefix that tells the resource, and a UUIDv7, so that ids sort by creation time (RFC 9562, section 5.7)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Final
+from uuid import UUID
+
+PREFIXES: Final = {
+    "series": "ser",
+    "job": "job",
+    "analysis": "ana",
+    "model": "mdl",
+    "forecast": "fct",
+    "evaluation": "evl",
+}
+_PATTERN: Final = re.compile(r"(ser|job|ana|mdl|fct|evl)_[0-9a-f]{32}")
+
+
+def uuid7() -> UUID:
+    """A UUID of version 7: 48 bits of Unix milliseconds, then 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (
+        (milliseconds & (1 << 48) - 1) << 80
+        | 0x7 << 76
+        | secrets.randbits(12) << 64
+        | 0b10 << 62
+        | secrets.randbits(62)
+    )
+    return UUID(int=value)
+
+
+def new_id(resource: str) -> str:
+    """A fresh id such as `job_0191f3c2...`; `resource` is a key of PREFIXES."""
+    return f"{PREFIXES[resource]}_{uuid7().hex}"
+
+
+def is_id(text: str, resource: str) -> bool:
+    """Whether `text` has the form of an id of `resource`."""
+    return _PATTERN.fullmatch(text) is not None and text.startswith(PREFIXES[resource] + "_")

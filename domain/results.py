@@ -1,0 +1,179 @@
+"""What the science answers. Field names are part of the public contract; units are always said."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from domain.base import Document, Measure, Quantity, Warning_
+
+
+class LyapunovSpectrum(Document):
+    """Lyapunov exponents, descending, in nats per time unit."""
+
+    exponents: list[float | None] = Field(
+        default_factory=list, description="null for an exponent of minus infinity or one the data cannot give."
+    )
+    ci: list[tuple[float, float] | None] | None = None
+    level: float | None = None
+    unit: str
+    method: str | None = None
+    reason: str | None = Field(default=None, description="Why the spectrum is empty or incomplete.")
+
+
+class Evidence(Document):
+    """One observation that speaks for or against a verdict."""
+
+    test: str = Field(description="Name of the test or check, such as zero-one-test.")
+    value: float | None = None
+    supports: str = Field(description="Verdict it speaks for, or `none`.")
+    detail: str
+
+
+VerdictKind = Literal["chaotic", "periodic", "quasi-periodic", "fixed-point", "noise", "undecided"]
+
+
+class Verdict(Document):
+    kind: VerdictKind
+    detail: str = Field(description="In plain words.")
+    evidence: list[Evidence] = Field(default_factory=list)
+
+
+class Predictability(Document):
+    """How far ahead anything can be known: ln 2 / lambda_max, the doubling time of an error."""
+
+    time: float | None = Field(
+        default=None, description="In time units; null when nothing diverges or lambda_max is unknown."
+    )
+    steps: int | None = None
+    unit: str = ""
+    reason: str | None = None
+
+
+class ForcingAdvice(Document):
+    """What the spectrum says about teacher forcing: tau = ln 2 / lambda_max in steps, alpha ~ 1 - exp(-lambda_max dt) as a start."""
+
+    interval_steps: int | None = None
+    alpha: float | None = None
+    reason: str | None = None
+
+
+class Embedding(Document):
+    """State space in which the exponents were measured."""
+
+    kind: Literal["none", "delay", "principal-components"] = Field(
+        description="`none`: the channels themselves are the state."
+    )
+    dimension: int
+    delay_steps: int | None = None
+    lags: list[int] = Field(
+        default_factory=lambda: [0], description="Lags in steps that a reconstruction may use to embed the series."
+    )
+    reason: str = ""
+
+
+class LyapunovAnalysis(Document):
+    """Outcome of `kind: lyapunov`; what an Analysis consists of besides its ids."""
+
+    lambda_max: Quantity
+    lyapunov_spectrum: LyapunovSpectrum
+    verdict: Verdict
+    predictability: Predictability
+    forcing: ForcingAdvice
+    kaplan_yorke_dimension: Quantity
+    ks_entropy: Quantity
+    embedding: Embedding
+    diagnostics: dict[str, Any] = Field(
+        default_factory=dict, description="Curves and tables that let a scientist judge the estimate; plain JSON."
+    )
+    warnings: list[Warning_] = Field(default_factory=list)
+    seconds: float = 0.0
+
+
+class SeedRun(Document):
+    """One training run: what was tried, and why it was kept or not."""
+
+    seed: int
+    kept: bool
+    why: str
+    updates: int
+    seconds: float
+    outcome: Literal["ok", "diverged", "collapsed", "canceled"]
+    final_loss: float | None = None
+    validation: dict[str, float | None] = Field(default_factory=dict)
+
+
+class TrainingHistory(Document):
+    updates: int = Field(description="Updates of the kept run.")
+    seconds: float = Field(description="Wall-clock seconds of training, compilation not counted.")
+    compile_seconds: float = 0.0
+    engine: str = Field(description="Which engine ran: the compiled kernels or the torch reference.")
+    seeds: list[SeedRun]
+    loss: list[list[float]] = Field(
+        default_factory=list, description="[[update, loss], ...] of the kept run, thinned to at most 500 points."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Every parameter after `auto` was resolved, with reasons under `why`."
+    )
+    train_steps: tuple[int, int] = Field(description="[start, stop) of the training part, in rows of the series.")
+    validation_steps: tuple[int, int]
+    test_steps: tuple[int, int] = Field(description="[start, stop) of the held-out part.")
+
+
+class ValidPredictionTime(Document):
+    """First time at which the normalised error exceeds a threshold, over many starts."""
+
+    threshold: float
+    median_time: float | None = Field(default=None, description="In time units.")
+    quartiles_time: tuple[float, float] | None = None
+    median_lyapunov_times: float | None = None
+    n_starts: int = 0
+    censored: int = Field(
+        default=0, description="Starts whose error stayed below the threshold to the end of the window."
+    )
+    unit: str = ""
+    reason: str | None = None
+
+
+class ReconstructionReport(Document):
+    """How good a model is, measured on data it has not seen."""
+
+    verdict: Literal["good", "fair", "poor", "diverged", "collapsed"]
+    detail: str = Field(description="In plain words, with advice where the model is not good.")
+    d_stsp: Measure
+    d_h: Measure
+    prediction_error: Measure
+    valid_prediction_time: ValidPredictionTime
+    lyapunov_spectrum: LyapunovSpectrum
+    kaplan_yorke_dimension: Quantity
+    reference_steps: tuple[int, int] = Field(description="[start, stop) of the held-out rows used.")
+    warnings: list[Warning_] = Field(default_factory=list)
+    samples: dict[str, Any] = Field(
+        default_factory=dict,
+        description="`true` and `generated`: at most 5,000 rows each of the attractor in the series' units, for pictures.",
+    )
+    seconds: float = 0.0
+
+
+class ForecastStart(Document):
+    index: int | None = Field(description="Row at which the forecast begins; null for a context that was sent along.")
+    time: float
+
+
+class ForecastResult(Document):
+    """Outcome of a forecast, in the series' own units."""
+
+    start: ForecastStart
+    horizon_steps: int
+    channels: list[str]
+    time_unit: str
+    time: list[float]
+    median: list[list[float]]
+    quantiles: dict[str, list[list[float]]]
+    predictability: Predictability
+    trusted_steps: int | None = Field(
+        default=None,
+        description="Steps until the ensemble has spread over a tenth of the attractor's own width: beyond it only statistics can be believed.",
+    )
+    warnings: list[Warning_] = Field(default_factory=list)

@@ -1,0 +1,86 @@
+"""Series: what is uploaded, and what the audit says about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from domain.base import Document, Spec
+
+
+class MissingPolicy(StrEnum):
+    """What is done with missing values and missing rows: never anything the caller did not ask for."""
+
+    REJECT = "reject"
+    INTERPOLATE = "interpolate"
+    SPLIT = "split"
+
+
+class SeriesSpec(Spec):
+    """The fields that accompany an upload."""
+
+    name: str | None = Field(default=None, max_length=200)
+    dt: float | None = Field(
+        default=None, gt=0, description="Sampling interval in `time_unit`; read from the time column when absent."
+    )
+    time_unit: str = Field(
+        default="",
+        max_length=20,
+        description='Unit of time, such as "s"; "step" when neither dt nor a time column is given.',
+    )
+    time_column: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Name (or 0-based index) of the time column; found by itself when named t, time, ...",
+    )
+    channels: list[str] | None = Field(
+        default=None, max_length=4096, description="Channel names, in column order (overrides the header)."
+    )
+    missing: MissingPolicy = MissingPolicy.REJECT
+    max_gap: int = Field(default=5, ge=1, le=10_000, description="Longest gap in steps that `interpolate` fills.")
+    format: Literal["csv", "npy", "parquet", "json"] | None = Field(
+        default=None, description="Overrides content type and file name."
+    )
+
+
+class Segment(Document):
+    """A run of rows without a gap: [start, stop). No training sequence and no estimate crosses a border."""
+
+    start: int
+    stop: int
+    time_start: float
+
+
+class ChannelProfile(Document):
+    name: str
+    minimum: float
+    maximum: float
+    mean: float
+    std: float = Field(description="Population standard deviation.")
+    n_missing: int = Field(description="Values that were missing or not finite in the upload.")
+    n_unique: int = Field(description="Distinct values; exact up to 1,000, then 1,000.")
+
+
+class SeriesIssue(Document):
+    """Something the audit found. `error` refuses the upload, `warning` and `info` do not."""
+
+    code: str
+    severity: Literal["info", "warning", "error"]
+    detail: str
+    pointer: str | None = None
+    rows: list[int] = Field(default_factory=list, description="At most 20 rows, counted from 0.")
+    n_rows: int = Field(default=0, description="How many rows are affected in all.")
+
+
+class SeriesProfile(Document):
+    """What the audit found; data are never changed silently: whatever was filled or split is listed in `issues`."""
+
+    n_steps: int
+    n_channels: int
+    n_usable_steps: int = Field(description="Steps inside a segment.")
+    duration: float = Field(description="(n_steps - 1) * dt, in time units.")
+    channels: list[ChannelProfile]
+    segments: list[Segment]
+    issues: list[SeriesIssue] = Field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Celery: claims jobs, runs the science, saves the results."""
