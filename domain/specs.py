@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -137,7 +138,7 @@ class TrainSpec(Spec):
         if self.validation_fraction + self.test_fraction >= 0.95:
             raise ValueError("validation_fraction + test_fraction must leave at least 5 % of the series for training")
         lags = self.embedding_lags
-        if lags != "auto" and (lags[0] != 0 or any(b <= a for a, b in zip(lags, lags[1:], strict=False))):
+        if lags != "auto" and (lags[0] != 0 or any(b <= a for a, b in itertools.pairwise(lags))):
             raise ValueError("embedding_lags must start with 0 and increase")
         return self
 
@@ -177,7 +178,7 @@ class ForecastSpec(Spec):
         description="The forecast begins at this step of the stored series, from the data before it; default: the series' end.",
     )
     context: ForecastContext | None = None
-    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(max_length=9)] = [0.05, 0.95]
+    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(max_length=9)] = Field(default=[0.05, 0.95])
     samples: int = Field(
         default=100,
         ge=1,
