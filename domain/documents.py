@@ -1,0 +1,116 @@
+"""The public documents of results: what the science answers, plus ids and links. The worker builds them, the API serves them.
+
+    job result --> AnalysisOut | ModelOut | ForecastOut | EvaluationOut --> stored as JSON --> served as it is
+
+Every document is stored once, whole, and never changes; hrefs are paths, built from ids.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from domain.base import Document, Instant
+from domain.ids import PREFIXES
+from domain.jobs import ResultRef
+from domain.results import ForecastResult, LyapunovAnalysis, ReconstructionReport, TrainingHistory
+
+_COLLECTIONS = {
+    "series": "series",
+    "job": "jobs",
+    "analysis": "analyses",
+    "model": "models",
+    "forecast": "forecasts",
+    "evaluation": "evaluations",
+}
+assert _COLLECTIONS.keys() == PREFIXES.keys()
+
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_CARD = "model.json"
+
+
+def href(resource: str, id: str) -> str:
+    """Path of one resource: `href("model", "mdl_...")` is `/v1/models/mdl_...`."""
+    return f"/v1/{_COLLECTIONS[resource]}/{id}"
+
+
+def artifact_href(model_id: str, name: str) -> str:
+    return f"{href('model', model_id)}/artifacts/{name}"
+
+
+def result_ref(resource: str, id: str) -> ResultRef:
+    """What a succeeded job points at."""
+    return ResultRef(type=resource, id=id, href=href(resource, id))
+
+
+class AnalysisOut(LyapunovAnalysis):
+    """A Lyapunov analysis of a series."""
+
+    id: str
+    series_id: str
+    job_id: str
+    created_at: Instant
+    channels: list[str] = Field(description="Channels that were analysed, in order.")
+
+
+class Artifact(Document):
+    """A file that belongs to a model."""
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str = Field(description="Hexadecimal SHA-256 of the content.")
+    href: str
+
+
+class ModelOut(Document):
+    """A trained model: what it is, how it was trained, how good it is on held-out data."""
+
+    id: str
+    series_id: str
+    analysis_id: str | None = Field(default=None, description="Analysis that tuned the forcing, if any.")
+    job_id: str
+    created_at: Instant
+    architecture: str
+    latent_dim: int
+    hidden_dim: int
+    n_parameters: int
+    observation: dict[str, Any] = Field(description='Observation model, such as {"kind": "identity"}.')
+    forcing: dict[str, Any] = Field(description='Teacher forcing used, such as {"kind": "gtf", "alpha": 0.15}.')
+    channels: list[str]
+    lags: list[int] = Field(description="Delay embedding of the observations, in steps; [0] for none.")
+    dt: float
+    time_unit: str
+    training: TrainingHistory
+    report: ReconstructionReport
+    artifacts: list[Artifact]
+
+
+class ForecastOut(ForecastResult):
+    """A forecast by a model, in the series' own units."""
+
+    id: str
+    model_id: str
+    series_id: str | None = Field(default=None, description="Series it starts from; null for a context sent along.")
+    job_id: str | None = Field(default=None, description="null for a forecast that was answered at once.")
+    created_at: Instant
+
+
+class EvaluationOut(ReconstructionReport):
+    """A model measured against a series."""
+
+    id: str
+    model_id: str
+    series_id: str
+    job_id: str
+    created_at: Instant
+    channels: list[str]
+
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "analysis": AnalysisOut,
+    "model": ModelOut,
+    "forecast": ForecastOut,
+    "evaluation": EvaluationOut,
+}
