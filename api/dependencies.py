@@ -1,0 +1,77 @@
+"""What endpoints ask for. Trivial ones are async, so that they cost no hop to the thread pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from store.blobs import Blobs
+from store.database import Database
+
+from api.settings import ApiSettings
+from domain.errors import NotFound
+from domain.ids import PREFIXES, is_id
+
+
+@dataclass(frozen=True)
+class Services:
+    """What lives as long as the process; made in `api.app`."""
+
+    settings: ApiSettings
+    database: Database
+    blobs: Blobs
+    publish: Callable[[str], None]
+    """Wakes a worker for a job id, best effort; call it after the commit."""
+
+
+async def _services(request: Request) -> Services:
+    return request.app.state.services
+
+
+async def _settings(request: Request) -> ApiSettings:
+    return request.app.state.services.settings
+
+
+async def _database(request: Request) -> Database:
+    return request.app.state.services.database
+
+
+async def _blobs(request: Request) -> Blobs:
+    return request.app.state.services.blobs
+
+
+async def _tenant() -> str:
+    """Whose data the request may see. Keys will decide; until then there is one tenant."""
+    return "default"
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+BlobsDep = Annotated[Blobs, Depends(_blobs)]
+TenantDep = Annotated[str, Depends(_tenant)]
+
+
+def _checked(resource: str) -> Callable[..., object]:
+    example = f"{PREFIXES[resource]}_0191f3c2a4b57c8d9e0f1a2b3c4d5e6f"
+
+    async def checked(id: str = Path(description=f"Id of the {resource}.", examples=[example])) -> str:
+        if not is_id(id, resource):
+            raise unknown(resource, id)
+        return id
+
+    return checked
+
+
+def unknown(resource: str, id: str) -> NotFound:
+    return NotFound(f"There is no {resource} {id[:60]!r}.")
+
+
+SeriesId = Annotated[str, Depends(_checked("series"))]
+JobId = Annotated[str, Depends(_checked("job"))]
+AnalysisId = Annotated[str, Depends(_checked("analysis"))]
+ModelId = Annotated[str, Depends(_checked("model"))]
+ForecastId = Annotated[str, Depends(_checked("forecast"))]
+EvaluationId = Annotated[str, Depends(_checked("evaluation"))]

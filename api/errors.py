@@ -1,0 +1,153 @@
+"""Every error leaves as an RFC 9457 problem document: what is wrong, where, and which request it was."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+from starlette.exceptions import HTTPException
+
+from api.validation import describe
+from domain.base import Document
+from domain.errors import BadRequest, DomainError, ErrorItem, NotFound, TooLarge, UnsupportedFormat
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger(__name__)
+
+
+class Problem(Document):
+    """An error as RFC 9457 has it, with a stable `code` and the places that are wrong."""
+
+    type: str = Field(description="URI reference of the kind of problem; what it says is served there.")
+    title: str
+    status: int
+    code: str = Field(description="Stable, for programs.")
+    detail: str = Field(description="What is wrong with this request, and what to do.")
+    errors: list[ErrorItem] = Field(default_factory=list, description="Where it is wrong.")
+    request_id: str | None = Field(default=None, description="Name it when you report a problem.")
+
+
+class MethodNotAllowed(DomainError):
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class RangeNotSatisfiable(DomainError):
+    status, code, title = 416, "range_not_satisfiable", "Range not satisfiable"
+
+
+class Unavailable(DomainError):
+    status, code, title = 503, "unavailable", "Temporarily unavailable"
+
+
+class InternalError(DomainError):
+    status, code, title = 500, "internal", "Internal error"
+
+
+_BY_STATUS: dict[int, type[DomainError]] = {
+    400: BadRequest,
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: TooLarge,
+    415: UnsupportedFormat,
+    416: RangeNotSatisfiable,
+}
+_DETAILS = {
+    404: "There is nothing at this path.",
+    405: "This path does not know this method; the Allow header names those it knows.",
+    413: "The body is larger than the limit for this path; /v1/capabilities names the limits.",
+    416: "The range lies outside the content; the Content-Range header names its size.",
+}
+
+
+def problem_types() -> dict[str, type[DomainError]]:
+    """Every kind of problem by its name in URIs."""
+
+    def below(cls: type[DomainError]) -> list[type[DomainError]]:
+        return [cls, *(c for sub in cls.__subclasses__() for c in below(sub))]
+
+    return {slug(cls.code): cls for cls in below(DomainError)[1:]}
+
+
+def slug(code: str) -> str:
+    return code.replace("_", "-")
+
+
+def problem(error: DomainError, request_id: str | None, headers: dict[str, str] | None = None) -> Response:
+    """The answer to a mistake."""
+    body = Problem(
+        type=f"/v1/problems/{slug(error.code)}",
+        title=error.title,
+        status=error.status,
+        code=error.code,
+        detail=error.detail,
+        errors=error.errors,
+        request_id=request_id,
+    )
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return Response(body.model_dump_json(), error.status, headers, MEDIA_TYPE)
+
+
+def from_status(status: int, detail: str | None = None) -> DomainError:
+    """The error that a bare HTTP status of the framework stands for."""
+    cls = _BY_STATUS.get(status)
+    if cls is None:
+        cls = type(
+            "HttpError",
+            (DomainError,),
+            {"status": status, "code": f"http_{status}", "title": HTTPStatus(status).phrase},
+        )
+    return cls(_DETAILS.get(status) or detail or HTTPStatus(status).description)
+
+
+def request_id_of(request: Request) -> str | None:
+    return getattr(request.state, "request_id", None)
+
+
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    return problem(error, request_id_of(request))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem(describe(error), request_id_of(request))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers) if error.headers else None
+    return problem(from_status(error.status_code, str(error.detail)), request_id_of(request), headers)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    """The exception itself goes to the log (the server re-raises it), never to the caller."""
+    request_id = request_id_of(request)
+    log.error("request %s failed: %s %s", request_id, request.method, request.url.path)
+    headers = {"X-Request-ID": request_id} if request_id else None
+    detail = f"This is our fault, not yours. Please report it with the request id {request_id}."
+    return problem(InternalError(detail), request_id, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of `app` leave as a problem document."""
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of an endpoint that may answer these errors."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,56 @@
+"""What every answer carries: a request id, security headers, and a problem document when it is an error."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import from_status, problem
+from domain.ids import uuid7
+
+# The page comes with the service and needs nothing from anywhere else.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Envelope:
+    """Outermost layer of ours around every HTTP request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid7().hex}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        replaced = False
+
+        async def send_in_envelope(message: Message) -> None:
+            nonlocal replaced
+            if replaced:
+                return
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                if message["status"] >= 400 and headers.get("content-type", "").startswith("text/plain"):
+                    # The framework's own plain-text answers: bodies over the limit, bad ranges.
+                    replaced = True
+                    kept = {k: v for k, v in headers.items() if k not in ("content-type", "content-length")}
+                    await problem(from_status(message["status"]), request_id, kept)(scope, receive, send)
+                    return
+            await send(message)
+
+        await self.app(scope, receive, send_in_envelope)

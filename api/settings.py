@@ -1,0 +1,36 @@
+"""Settings of the API process, read once in its composition root from ATTRACTOR_* variables."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from store.settings import StoreSettings
+
+from domain.specs import MAX_SYNC_HORIZON_STEPS
+
+MEBIBYTE = 1024 * 1024
+
+
+class ApiSettings(StoreSettings):
+    """Where the API listens and how much it accepts."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    cors_origins: list[str] = Field(
+        default=[], description="Origins of other pages that may call the API; none by default."
+    )
+
+    max_json_bytes: int = Field(default=16 * MEBIBYTE, ge=1024, description="Largest JSON body.")
+    max_upload_bytes: int = Field(default=2048 * MEBIBYTE, ge=1024, description="Largest upload of a series.")
+    max_upload_rows: int = Field(default=20_000_000, ge=1)
+    max_upload_channels: int = Field(default=1024, ge=1)
+
+    max_sync_horizon_steps: int = Field(
+        default=MAX_SYNC_HORIZON_STEPS, ge=0, description="Longest forecast that is answered at once."
+    )
+    max_sync_work: int = Field(
+        default=2_000_000,
+        ge=0,
+        description="Largest horizon_steps * samples * latent_dim that is answered at once; above it a job is made.",
+    )
+    model_cache_size: int = Field(default=32, ge=1, description="Models kept in memory for forecasts.")
+    max_event_streams: int = Field(default=500, ge=1, description="Server-sent-event streams served at a time.")
