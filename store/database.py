@@ -1,0 +1,133 @@
+"""One engine per process, and sessions on it: `read()` to look, `write()` for one transaction.
+
+SQLite: write-ahead log, `BEGIN IMMEDIATE` before a write (a plain BEGIN that later wants to write meets "database is
+locked", which no timeout heals), a busy timeout for writers that wait for each other. PostgreSQL: psycopg, connections
+checked before use. The code above is the same for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from json import dumps
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from store.settings import StoreSettings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# PostgreSQL: serialisation failure, deadlock; a server that stops, starts or has no connection to spare.
+_TRANSIENT_STATES = ("40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
+
+
+class Database:
+    """The database that `settings.database_url` names."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.settings = settings
+        self.is_sqlite = make_url(settings.database_url).get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(settings) if self.is_sqlite else _postgresql_engine(settings)
+        self._writing = self.engine.execution_options(attractor_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session to look with. Rows stay usable after it; nothing is written."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session in one transaction: committed at the end, rolled back by an exception."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def transact(self, work: Callable[[Session], T], *, patience_seconds: float = 60.0) -> T:
+        """`work` in one write transaction, again while the database is away or busy, for up to `patience_seconds`.
+
+        An answer can be lost after the commit, so `work` must be one that may be done twice: every write that is
+        fenced by a lease is.
+        """
+        give_up = time.monotonic() + patience_seconds
+        pause = 0.05
+        while True:
+            try:
+                with self.write() as session:
+                    return work(session)
+            except DBAPIError as error:
+                if not is_transient(error) or time.monotonic() + pause > give_up:
+                    raise
+                log.warning("database unavailable, trying again in %.2g s: %s", pause, error.orig)
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def ping(self) -> None:
+        """Raise unless the database answers."""
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def dispose(self, *, close: bool = True) -> None:
+        """Drop the pooled connections; `close=False` in a forked child, whose parent goes on using them."""
+        self.engine.dispose(close=close)
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same work may succeed a little later: a lost connection, a busy or restarting database."""
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in _TRANSIENT_STATES or state.startswith("08")
+    # psycopg gives no state when there was no connection at all; SQLite says it in words.
+    words = str(error.orig)
+    return "database is locked" in words or "connection" in words.lower()
+
+
+# Documents reach the database without NaN or they do not reach it: PostgreSQL would refuse it, SQLite would not.
+_to_json = partial(dumps, allow_nan=False, separators=(",", ":"))
+
+
+def _sqlite_engine(settings: StoreSettings) -> Engine:
+    file = make_url(settings.database_url).database
+    if file and file != ":memory:":
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        settings.database_url,
+        json_serializer=_to_json,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_size,
+        connect_args={"timeout": settings.busy_timeout_seconds, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where _begin says, not where the driver thinks
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("attractor_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(settings: StoreSettings) -> Engine:
+    return create_engine(
+        settings.database_url,
+        json_serializer=_to_json,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_size,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={"connect_timeout": 5},
+    )

@@ -1,0 +1,62 @@
+"""Settings of everything that outlives a process; API and worker settings extend this class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+FILE_QUEUE_SCHEME = "attractor-files"
+
+
+class StoreSettings(BaseSettings):
+    """Read once, in each process's composition root. Nothing set: SQLite and a file queue under `data_dir`."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTRACTOR_", extra="ignore")
+
+    data_dir: Path = Field(default=Path("attractor-data"), description="Blobs, and the embedded database and queue.")
+    database_url: str = Field(
+        default="", description="SQLAlchemy URL; empty: SQLite under data_dir. postgresql:// means psycopg."
+    )
+    broker_url: str = Field(
+        default="", description="Celery broker, such as redis://host:6379/0; empty: files under data_dir/queue."
+    )
+    lease_seconds: float = Field(default=60.0, gt=0, description="A worker silent for longer has lost its job.")
+    sweep_seconds: float = Field(default=10.0, gt=0, description="How often a worker looks for lost jobs.")
+    redispatch_seconds: float = Field(
+        default=15.0, gt=0, description="A job still queued after this is published again (then after twice that, ...)."
+    )
+    max_attempts: int = Field(default=3, ge=1, le=100, description="Starts of one job before it fails as worker_lost.")
+    idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    orphan_hours: float = Field(
+        default=1.0, gt=0, description="A blob that no row names is deleted when it is older than this."
+    )
+    database_pool_size: int = Field(default=20, ge=1)
+    busy_timeout_seconds: float = Field(default=20.0, gt=0, description="SQLite: how long a writer waits for another.")
+
+    @model_validator(mode="after")
+    def _defaults(self) -> Self:
+        self.data_dir = self.data_dir.absolute()
+        if not self.database_url:
+            self.database_url = f"sqlite:///{self.data_dir / 'attractor.db'}"
+        for scheme in ("postgres://", "postgresql://"):
+            if self.database_url.startswith(scheme):
+                self.database_url = "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        if not self.broker_url:
+            self.broker_url = f"{FILE_QUEUE_SCHEME}://"
+        return self
+
+    @property
+    def blobs_dir(self) -> Path:
+        return self.data_dir / "blobs"
+
+    @property
+    def queue_dir(self) -> Path:
+        return self.data_dir / "queue"
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether jobs are announced through files under `queue_dir` instead of a server."""
+        return self.broker_url.startswith(FILE_QUEUE_SCHEME + "://")
