@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +95,37 @@ class Blobs:
     def delete(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)
 
+    def delete_older(self, sha256: str, seconds: float) -> bool:
+        """Delete a blob unless it was put within the last `seconds`; whether it is gone.
+
+        Somebody may put the same bytes at this very moment. Moved aside first, the blob is either found young and
+        moved back, or no longer there for `adopt` to find, which then writes it anew.
+        """
+        file = self.path(sha256)
+        with self.writing() as aside:
+            try:
+                os.replace(file, aside)
+            except FileNotFoundError:
+                return False
+            if time.time() - aside.stat().st_mtime < seconds:
+                os.replace(aside, file)
+                return False
+        return True
+
     def names(self) -> Iterator[str]:
         """The names of all blobs."""
         for folder in self.root.glob("[0-9a-f][0-9a-f]"):
             for file in folder.iterdir():
                 if _NAME.fullmatch(folder.name + file.name):
                     yield folder.name + file.name
+
+
+def _flush_directory(folder: Path) -> None:
+    """A rename survives a power cut once its directory is on the disk (not on Windows, which knows no such call)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

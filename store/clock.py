@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Float, literal
+from sqlalchemy import ColumnElement, DateTime, Dialect, Float, literal
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
@@ -34,15 +35,15 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class now(FunctionElement[datetime]):  # noqa: N801 - an SQL function
-    """The database's clock at the start of the statement, plus `seconds`."""
+class now(FunctionElement[datetime]):
+    """The database's clock at the start of the statement, plus `seconds` (a number or a numeric column)."""
 
     type = Moment()
     inherit_cache = True
     name = "now"
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__(literal(float(seconds), Float()))
+    def __init__(self, seconds: float | ColumnElement[Any] | InstrumentedAttribute[int] = 0.0) -> None:
+        super().__init__(literal(float(seconds), Float()) if isinstance(seconds, int | float) else seconds)
 
 
 @compiles(now, "sqlite")

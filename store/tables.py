@@ -206,4 +206,3 @@ class EvaluationRow(ResultRow):
     resource = "evaluation"
 
     model_id: Mapped[str] = mapped_column(String(40))
-

@@ -1,0 +1,179 @@
+"""Jobs as a caller sees them: submit, look, cancel. What a worker does to a job is in `store.leases`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from domain.errors import BadRequest, IdempotencyMismatch, NotFound, StateForbids
+from domain.ids import new_id
+from domain.jobs import TERMINAL, JobKind, JobStatus, Progress
+from domain.specs import EvaluateJob, ForecastJob, JobRequest
+from store.clock import now
+from store.pages import Page, page
+from store.settings import StoreSettings
+from store.tables import IdempotencyRow, JobEventRow, JobRow, ModelRow, SeriesRow
+from store.transitions import move
+
+MAX_EVENTS = 500
+ACTIVE = tuple(status for status in JobStatus if status not in TERMINAL)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    job: JobRow
+    created: bool  # False: the same request with the same Idempotency-Key came before
+
+
+def submit(
+    session: Session,
+    settings: StoreSettings,
+    request: JobRequest,
+    *,
+    tenant: str = "default",
+    idempotency_key: str | None = None,
+) -> Submitted:
+    """Write the job, its first event and its Idempotency-Key. Publish it after the commit (`store.queue.publish`)."""
+    document = request.model_dump(mode="json")
+    digest = request_hash(document)
+    job_id = new_id("job")
+    if idempotency_key is not None:
+        earlier = _take_key(session, settings, tenant, idempotency_key, digest, job_id)
+        if earlier is not None:
+            return Submitted(get(session, earlier, tenant=tenant), created=False)
+    series_id, model_id = _pin_inputs(session, request, tenant)
+    job = JobRow(
+        id=job_id,
+        tenant=tenant,
+        kind=request.kind,
+        status=JobStatus.QUEUED,
+        max_attempts=settings.max_attempts,
+        timeout_s=request.limits.timeout_s,
+        request=document,
+        request_hash=digest,
+        series_id=series_id,
+        model_id=model_id,
+        progress=Progress().model_dump(mode="json"),
+        dispatch_after=now(settings.redispatch_seconds),
+        event_seq=1,
+    )
+    session.add(job)
+    session.flush()
+    session.add(JobEventRow(job_id=job_id, seq=1, type="status", data={"status": JobStatus.QUEUED}))
+    session.flush()
+    return Submitted(job, created=True)
+
+
+def request_hash(document: dict[str, Any]) -> str:
+    """SHA-256 of a request in canonical JSON: what makes two requests the same."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def get(session: Session, job_id: str, *, tenant: str = "default") -> JobRow:
+    job = session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.tenant == tenant))
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def list_page(
+    session: Session,
+    *,
+    tenant: str = "default",
+    status: JobStatus | None = None,
+    kind: JobKind | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[JobRow]:
+    """Newest first."""
+    query = select(JobRow).where(JobRow.tenant == tenant)
+    if status is not None:
+        query = query.where(JobRow.status == status)
+    if kind is not None:
+        query = query.where(JobRow.kind == kind)
+    return page(session, query, JobRow, "job", cursor, limit)
+
+
+def events(session: Session, job_id: str, *, after: int = 0, limit: int = MAX_EVENTS) -> list[JobEventRow]:
+    """The events with `seq > after`, oldest first; the caller has looked the job up and may see it."""
+    if not 1 <= limit <= MAX_EVENTS:
+        raise BadRequest(f"limit must be between 1 and {MAX_EVENTS}.")
+    query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > after)
+    return list(session.scalars(query.order_by(JobEventRow.seq).limit(limit)))
+
+
+def cancel(session: Session, job_id: str, *, tenant: str = "default") -> tuple[JobRow, bool]:
+    """The job and whether this call changed it: a queued job is canceled at once, a running one is asked to stop."""
+    mine = JobRow.tenant == tenant
+    while True:
+        job = move(session, job_id, JobStatus.CANCELED, mine, JobRow.status == JobStatus.QUEUED)
+        job = job or move(session, job_id, JobStatus.CANCELING, mine)
+        if job is not None:
+            return job, True
+        job = get(session, job_id, tenant=tenant)
+        if job.status in (JobStatus.CANCELING, JobStatus.CANCELED):
+            return job, False
+        if job.status in TERMINAL:
+            raise StateForbids(f"The job has {job.status}; only a queued or running job can be canceled.")
+        # Between the two attempts a worker claimed it or gave it back: look again.
+
+
+def _take_key(session: Session, settings: StoreSettings, tenant: str, key: str, digest: str, job_id: str) -> str | None:
+    """Take an Idempotency-Key for `job_id`, or answer the job that the same request made before."""
+    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise BadRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    session.execute(
+        delete(IdempotencyRow).where(
+            IdempotencyRow.tenant == tenant, IdempotencyRow.key == key, IdempotencyRow.expires_at <= now()
+        )
+    )
+    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    taken = session.scalar(
+        # Waits for a simultaneous transaction with the same key, and then sees what it committed.
+        insert(IdempotencyRow)
+        .values(
+            tenant=tenant,
+            key=key,
+            request_hash=digest,
+            job_id=job_id,
+            expires_at=now(settings.idempotency_hours * 3600),
+        )
+        .on_conflict_do_nothing()
+        .returning(IdempotencyRow.job_id)
+    )
+    if taken is not None:
+        return None
+    earlier = session.scalars(
+        select(IdempotencyRow).where(IdempotencyRow.tenant == tenant, IdempotencyRow.key == key)
+    ).one()
+    if earlier.request_hash != digest:
+        raise IdempotencyMismatch(
+            f"This Idempotency-Key was used for another request (job {earlier.job_id}); use a new key for a new request."
+        )
+    return earlier.job_id
+
+
+def _pin_inputs(session: Session, request: JobRequest, tenant: str) -> tuple[str | None, str | None]:
+    """The series and the model that the job will read, which must exist; the series is locked against deletion until
+    the job is committed, after which the job itself protects it."""
+    model_id = getattr(request, "model_id", None)
+    series_id = request.series_id
+    if isinstance(request, EvaluateJob | ForecastJob):
+        model = session.scalar(select(ModelRow).where(ModelRow.id == model_id, ModelRow.tenant == tenant))
+        if model is None:
+            raise NotFound(f"There is no model {model_id}.")
+        if isinstance(request, ForecastJob) and request.params.context is not None:
+            return series_id, model_id
+        series_id = series_id or model.series_id
+    lock = select(SeriesRow.id).where(SeriesRow.id == series_id, SeriesRow.tenant == tenant)
+    if session.scalar(lock.with_for_update(read=True, key_share=True)) is None:
+        raise NotFound(f"There is no series {series_id}.")
+    return series_id, model_id

@@ -1,0 +1,99 @@
+"""What every worker does at its start and every few seconds, so that no job is lost and no job runs for ever:
+expired leases are taken back, jobs whose message may have been lost are published again, orphaned blobs are deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, select, union_all, update
+from sqlalchemy.orm import Session
+
+from domain.jobs import RETRYABLE, ErrorCode, JobError, JobStatus
+from store.blobs import Blobs
+from store.clock import now
+from store.database import Database
+from store.leases import requeue
+from store.settings import StoreSettings
+from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, JobRow, SeriesRow
+from store.transitions import move
+
+BATCH = 100
+# A job that waits long behind others is published after 1, 2, 4, 8, 16, 16, ... times `redispatch_seconds`.
+MAX_DOUBLINGS = 4
+
+
+@dataclass
+class Swept:
+    """Job ids by what was done; `publish` is for the caller, after the commit."""
+
+    requeued: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    canceled: list[str] = field(default_factory=list)
+    publish: list[str] = field(default_factory=list)
+
+
+def sweep(session: Session, settings: StoreSettings) -> Swept:
+    """One round, in the caller's transaction; any number of workers may sweep at the same time."""
+    swept = Swept()
+    _take_back(session, swept)
+    _dispatch(session, settings, swept)
+    session.execute(delete(IdempotencyRow).where(IdempotencyRow.expires_at <= now()))
+    return swept
+
+
+def _take_back(session: Session, swept: Swept) -> None:
+    """Expired leases: canceling -> canceled, running -> queued, or failed after the last attempt."""
+    expired = JobRow.lease_until <= now()
+    query = select(JobRow).where(expired).order_by(JobRow.lease_until).limit(BATCH).with_for_update(skip_locked=True)
+    for job in session.scalars(query).all():
+        if job.status == JobStatus.CANCELING:
+            if move(session, job.id, JobStatus.CANCELED, expired, values={"token": None}):
+                swept.canceled.append(job.id)
+        elif job.attempt < job.max_attempts:
+            if requeue(session, job.id, expired, because="The worker was lost."):
+                swept.requeued.append(job.id)
+        elif _fail(session, job):
+            swept.failed.append(job.id)
+
+
+def _fail(session: Session, job: JobRow) -> JobRow | None:
+    error = JobError(
+        code=ErrorCode.WORKER_LOST,
+        detail=f"The worker was lost in each of {job.attempt} attempts: "
+        "the job may need more memory than there is. Try a smaller model or a shorter series.",
+        retryable=ErrorCode.WORKER_LOST in RETRYABLE,
+    )
+    values = {"token": None, "error": error.model_dump(mode="json")}
+    return move(session, job.id, JobStatus.FAILED, JobRow.lease_until <= now(), values=values)
+
+
+def _dispatch(session: Session, settings: StoreSettings, swept: Swept) -> None:
+    """Queued jobs that nobody has claimed since they were last published, oldest first."""
+    due = (JobRow.status == JobStatus.QUEUED, JobRow.dispatch_after <= now())
+    query = select(JobRow.id, JobRow.dispatches).where(*due).order_by(JobRow.dispatch_after).limit(BATCH)
+    for job_id, times in session.execute(query.with_for_update(skip_locked=True)).all():
+        pause = settings.redispatch_seconds * 2 ** min(times, MAX_DOUBLINGS)
+        session.execute(
+            update(JobRow)
+            .where(JobRow.id == job_id, *due)
+            .values(dispatch_after=now(pause), dispatches=JobRow.dispatches + 1)
+        )
+        swept.publish.append(job_id)
+
+
+def sweep_blobs(database: Database, blobs: Blobs) -> int:
+    """Delete blobs that no row names and that are older than `orphan_hours`; answers how many."""
+    with database.read() as session:
+        named = set(
+            session.scalars(
+                union_all(
+                    select(SeriesRow.blob_sha256),
+                    select(ArtifactRow.sha256),
+                    select(ForecastRow.blob_sha256).where(ForecastRow.blob_sha256.is_not(None)),
+                    select(JobRow.checkpoint_sha256).where(JobRow.checkpoint_sha256.is_not(None)),
+                )
+            )
+        )
+    age = database.settings.orphan_hours * 3600
+    return sum(blobs.delete_older(name, age) for name in blobs.names() if name not in named)
