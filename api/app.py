@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from store.blobs import Blobs
-from store.database import Database
-from store.queue import make_celery, publish
 
 from api import errors
 from api.dependencies import Services
 from api.middleware import Envelope
 from api.settings import ApiSettings
+from store.blobs import Blobs
+from store.database import Database
+from store.queue import make_celery, publish
 
 WEB = Path(__file__).parents[1] / "web"
 DESCRIPTION = """

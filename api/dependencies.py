@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
-from store.blobs import Blobs
-from store.database import Database
 
 from api.settings import ApiSettings
 from domain.errors import NotFound
 from domain.ids import PREFIXES, is_id
+from store.blobs import Blobs
+from store.database import Database
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pydantic import Field
-from store.settings import StoreSettings
 
 from domain.specs import MAX_SYNC_HORIZON_STEPS
+from store.settings import StoreSettings
 
 MEBIBYTE = 1024 * 1024
 

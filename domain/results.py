@@ -126,7 +126,9 @@ class ValidPredictionTime(Document):
 
     threshold: float
     median_time: float | None = Field(default=None, description="In time units.")
-    quartiles_time: tuple[float, float] | None = None
+    quartiles_time: tuple[float | None, float | None] | None = Field(
+        default=None, description="Lower and upper quartile over the starts; null where it falls on censored starts."
+    )
     median_lyapunov_times: float | None = None
     n_starts: int = 0
     censored: int = Field(
@@ -134,6 +136,7 @@ class ValidPredictionTime(Document):
     )
     unit: str = ""
     reason: str | None = None
+    also: list[ValidPredictionTime] = Field(default_factory=list, description="The same at other thresholds.")
 
 
 class ReconstructionReport(Document):
