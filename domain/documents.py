@@ -2,19 +2,27 @@
 
     job result --> AnalysisOut | ModelOut | ForecastOut | EvaluationOut --> stored as JSON --> served as it is
 
-Every document is stored once, whole, and never changes; hrefs are paths, built from ids.
+A document is stored once and never changes; hrefs are paths, built from ids. Lists leave out what is long.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import Field
 
-from domain.base import Document, Instant
+from domain.base import Document, Instant, Warning_
 from domain.ids import PREFIXES
 from domain.jobs import ResultRef
-from domain.results import ForecastResult, LyapunovAnalysis, ReconstructionReport, TrainingHistory
+from domain.results import (
+    ForecastResult,
+    ForecastStart,
+    LyapunovAnalysis,
+    Predictability,
+    ReconstructionReport,
+    TrainingHistory,
+)
 
 _COLLECTIONS = {
     "series": "series",
@@ -87,6 +95,23 @@ class ModelOut(Document):
     artifacts: list[Artifact]
 
 
+class ForecastSummary(Document):
+    """A forecast without its numbers, as lists have it."""
+
+    id: str
+    model_id: str
+    series_id: str | None = Field(default=None, description="Series it starts from; null for a context sent along.")
+    job_id: str | None = Field(default=None, description="null for a forecast that was answered at once.")
+    created_at: Instant
+    start: ForecastStart
+    horizon_steps: int
+    channels: list[str]
+    time_unit: str
+    predictability: Predictability
+    trusted_steps: int | None = None
+    warnings: list[Warning_] = Field(default_factory=list)
+
+
 class ForecastOut(ForecastResult):
     """A forecast by a model, in the series' own units."""
 
@@ -108,9 +133,32 @@ class EvaluationOut(ReconstructionReport):
     channels: list[str]
 
 
-DOCUMENTS: dict[str, type[Document]] = {
-    "analysis": AnalysisOut,
-    "model": ModelOut,
-    "forecast": ForecastOut,
-    "evaluation": EvaluationOut,
+# Dotted paths of what lists leave out.
+_LONG: dict[str, tuple[str, ...]] = {
+    "analysis": ("diagnostics",),
+    "model": ("training.loss", "report.samples"),
+    "forecast": ("time", "median", "quantiles"),
+    "evaluation": ("samples",),
 }
+MAX_INLINE_FORECAST_VALUES = 20_000
+
+
+def summary(resource: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The document without what is long; the original is left as it is."""
+    short = dict(document)
+    for path in _LONG[resource]:
+        name, _, rest = path.partition(".")
+        if not rest:
+            short.pop(name, None)
+        elif name in short:
+            short[name] = {k: v for k, v in short[name].items() if k != rest}
+    return short
+
+
+def split_forecast(forecast: ForecastOut) -> tuple[dict[str, Any], bytes | None]:
+    """What a forecast's row keeps, and what goes into a blob: the whole document as JSON when it is long, else None."""
+    document = forecast.model_dump(mode="json")
+    values = len(forecast.time) * len(forecast.channels) * (1 + len(forecast.quantiles))
+    if values <= MAX_INLINE_FORECAST_VALUES:
+        return document, None
+    return summary("forecast", document), json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
