@@ -74,9 +74,12 @@ class Database:
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
-    def dispose(self, *, close: bool = True) -> None:
-        """Drop the pooled connections; `close=False` in a forked child, whose parent goes on using them."""
-        self.engine.dispose(close=close)
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the pooled connections to the parent, which goes on using them."""
+        self.engine.dispose(close=False)
 
 
 def is_transient(error: DBAPIError) -> bool:

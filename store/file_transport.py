@@ -1,0 +1,118 @@
+"""The embedded broker: a kombu transport whose queue is a directory and whose message is a file.
+
+kombu has a filesystem transport, but it writes a message under its final name, and a reader that meets the half-written
+file dies of it. Here a message is written under another name and renamed, so it is there whole or not at all; a file
+that is garbage nevertheless (a full disk, a stray editor) is set aside with a warning. A message is taken by renaming
+it, which only one reader can do. It does direct queues only: what an announcement of a job needs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+import uuid
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, virtual
+
+from store.settings import FILE_QUEUE_SCHEME
+
+log = logging.getLogger(__name__)
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_READY = ".msg"
+_TAKEN = ".taken"
+_GARBAGE = ".garbage"
+
+
+class Channel(virtual.Channel):
+    """Queues under `transport_options["directory"]`."""
+
+    # A channel that closes gives back what it has not acknowledged; a process that dies does not. The database knows
+    # which jobs are still queued, and publishes them again.
+    do_restore = False
+
+    def _folder(self, queue: str) -> Path:
+        if not _QUEUE_NAME.fullmatch(queue):
+            raise ValueError(f"not a queue name: {queue!r}")
+        folder = Path(self.connection.client.transport_options["directory"]) / queue
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _new_queue(self, queue: str, **_: Any) -> None:
+        self._folder(queue)
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        # Wall-clock nanoseconds first: names sort by age. A clock that steps back costs order, nothing else.
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex}"
+        folder = self._folder(queue)
+        unfinished = folder / f"{name}.tmp"
+        unfinished.write_text(json.dumps(message), encoding="utf-8")
+        os.replace(unfinished, folder / (name + _READY))
+
+    def _get(self, queue: str) -> dict[str, Any]:
+        folder = self._folder(queue)
+        for name in sorted(os.listdir(folder)):
+            if not name.endswith(_READY):
+                continue
+            taken = folder / (name.removesuffix(_READY) + _TAKEN)
+            try:
+                os.replace(folder / name, taken)
+            except FileNotFoundError:
+                continue  # another reader was first
+            message = _parse(taken)
+            if message is None:
+                log.warning("queue %s: %s is no message; set aside", queue, name)
+                os.replace(taken, taken.with_suffix(_GARBAGE))
+                continue
+            taken.unlink()
+            return message
+        raise Empty
+
+    def _size(self, queue: str) -> int:
+        return sum(name.endswith(_READY) for name in os.listdir(self._folder(queue)))
+
+    def _purge(self, queue: str) -> int:
+        files = list(self._folder(queue).glob("*" + _READY))
+        for file in files:
+            file.unlink(missing_ok=True)
+        return len(files)
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        self._purge(queue)
+
+
+def _parse(file: Path) -> dict[str, Any] | None:
+    """The message in a file; None unless it is one that kombu can deliver."""
+    try:
+        message = json.loads(file.read_text(encoding="utf-8"))
+        properties = message["properties"]
+        well_formed = (
+            isinstance(message["body"], str)
+            and isinstance(message["headers"], dict)
+            and isinstance(properties["delivery_info"], dict)
+            and isinstance(properties["delivery_tag"], str)
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+    return message if well_formed else None
+
+
+class Transport(virtual.Transport):
+    """`attractor-files://`, polled ten times a second."""
+
+    Channel = Channel
+    default_port = None
+    polling_interval = 0.1
+    driver_type = "file"
+    driver_name = "attractor-files"
+
+    def driver_version(self) -> str:
+        return "1"
+
+
+TRANSPORT_ALIASES[FILE_QUEUE_SCHEME] = f"{__name__}:Transport"

@@ -1,0 +1,74 @@
+"""The schema's way up and down, from code: at the start of `attractor serve`, in deployment, in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from store.database import Database
+
+_INI = Path(__file__).parents[1] / "migrations" / "alembic.ini"
+_LOCK = 7_260_114_903  # any number that nothing else in the database locks
+_LOCK_TIMEOUT = "30s"
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Bring the schema to `revision`; nothing to do when it is there. Processes that start together wait in turn."""
+    with connection(database) as conn:
+        command.upgrade(_config(conn), revision)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    with connection(database) as conn:
+        command.downgrade(_config(conn), revision)
+
+
+def check(database: Database) -> None:
+    """Raise `alembic.util.CommandError` unless the migrated schema is the one that `store.tables` declares."""
+    with connection(database) as conn:
+        command.check(_config(conn))
+
+
+def current(database: Database) -> str | None:
+    """The revision that the database is at; None when it is empty."""
+    with database.engine.connect() as conn:
+        return MigrationContext.configure(conn).get_current_revision()
+
+
+def head() -> str | None:
+    """The revision that this code needs."""
+    return ScriptDirectory.from_config(_config(None)).get_current_head()
+
+
+@contextmanager
+def connection(database: Database) -> Iterator[Connection]:
+    """A connection in one transaction that no other migration shares: all of it happens, or nothing."""
+    with database.engine.connect() as conn:
+        if database.is_sqlite:
+            # A table that is copied is dropped, which would delete what refers to it. No effect inside a transaction.
+            raw = conn.connection.dbapi_connection
+            raw.execute("PRAGMA foreign_keys=OFF")
+            conn = conn.execution_options(attractor_write=True)
+        try:
+            with conn.begin():
+                if not database.is_sqlite:
+                    # Waiting here is fine; waiting for a table behind a long query, with all others behind us, is not.
+                    conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                    conn.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+                yield conn
+        finally:
+            if database.is_sqlite:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+
+def _config(conn: Connection | None) -> Config:
+    config = Config(str(_INI))
+    config.attributes["connection"] = conn
+    return config
