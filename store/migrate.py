@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 
 from store.database import Database
 
-_INI = Path(__file__).parents[1] / "migrations" / "alembic.ini"
+ROOT = Path(__file__).parents[1]
+_INI = ROOT / "migrations" / "alembic.ini"
 _LOCK = 7_260_114_903  # any number that nothing else in the database locks
 _LOCK_TIMEOUT = "30s"
 

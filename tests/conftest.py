@@ -1,0 +1,94 @@
+"""Fixtures that every room may use. Whatever touches the database runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import servers
+
+from store import migrate
+from store.blobs import Blobs
+from store.database import Database
+from store.settings import StoreSettings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("ATTRACTOR_") and "_TEST_" not in name]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a PostgreSQL server on which databases may be created."""
+    with servers.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgres(postgres_server: str) -> Iterator[str]:
+    """Name of a migrated database to copy: faster than migrating once for each test."""
+    with servers.own_database(postgres_server) as url:
+        database = Database(StoreSettings(database_url=url))
+        migrate.upgrade(database)
+        database.close()
+        yield url.rsplit("/", 1)[1]
+
+
+@pytest.fixture(scope="session")
+def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = StoreSettings(data_dir=tmp_path_factory.mktemp("migrated"))
+    database = Database(settings)
+    migrate.upgrade(database)
+    database.close()
+    return settings.data_dir / "attractor.db"
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """URL of a Redis database for this session's tests; queues of one test are seen by the next."""
+    with servers.redis_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def empty_settings(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StoreSettings]:
+    """Settings of a database without tables."""
+    if backend == "sqlite":
+        yield StoreSettings(data_dir=tmp_path)
+        return
+    with servers.own_database(request.getfixturevalue("postgres_server")) as url:
+        yield StoreSettings(data_dir=tmp_path, database_url=url)
+
+
+@pytest.fixture
+def store_settings(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StoreSettings]:
+    """Settings of an empty, migrated database and an empty data directory, of this test alone."""
+    if backend == "sqlite":
+        shutil.copy(request.getfixturevalue("_migrated_sqlite"), tmp_path / "attractor.db")
+        yield StoreSettings(data_dir=tmp_path)
+        return
+    template = request.getfixturevalue("_migrated_postgres")
+    with servers.own_database(request.getfixturevalue("postgres_server"), template) as url:
+        yield StoreSettings(data_dir=tmp_path, database_url=url)
+
+
+@pytest.fixture
+def database(store_settings: StoreSettings) -> Iterator[Database]:
+    database = Database(store_settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def blobs(store_settings: StoreSettings) -> Blobs:
+    return Blobs(store_settings.blobs_dir)
