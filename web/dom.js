@@ -1,0 +1,109 @@
+// Building the page and writing numbers. Text goes in as text nodes only, never as HTML.
+
+/** el("p.note", {title: "..."}, "text", child): an element with classes, attributes and children. */
+export function el(spec, attributes = {}, ...children) {
+  const [tag, ...classes] = spec.split(".");
+  const node = document.createElement(tag);
+  if (classes.length) node.className = classes.join(" ");
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** The same for SVG. */
+export function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+
+/** A number for reading: at most `digits` significant digits, a true minus, powers of ten as such. */
+export function num(value, digits = 3) {
+  if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-3) {
+    const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
+    const power = String(Number(exponent)).replace(/./g, (c) => SUPERSCRIPT[c]);
+    return `${Number(mantissa)} × 10${power}`.replace("-", "−");
+  }
+  const rounded = Number.isInteger(value) || size >= 10 ** digits ? Math.round(value) : Number(value.toPrecision(digits));
+  return rounded.toLocaleString("en", { maximumFractionDigits: 20 }).replace("-", "−");
+}
+
+/** A value with its unit; dimensionless units stay away. */
+export function withUnit(value, unit, digits = 3) {
+  return value === null || value === undefined || !unit || unit === "1" ? num(value, digits) : `${num(value, digits)} ${unit}`;
+}
+
+/** [low, high] as text, or an empty string. */
+export function interval(ci, level) {
+  if (!ci) return "";
+  return `${num(ci[0])} … ${num(ci[1])}${level ? ` (${Math.round(level * 100)} %)` : ""}`;
+}
+
+export function plural(n, word) {
+  return `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+}
+
+/** Seconds as "8 s", "2 min 5 s", "1 h 4 min". */
+export function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
+
+export function when(instant) {
+  return new Date(instant).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+/** A table in a box of its own that scrolls sideways on a phone. */
+export function table(head, rows, caption) {
+  return el(
+    "div.scroll",
+    { tabindex: "0", role: "region", "aria-label": caption },
+    el(
+      head.length > 4 ? "table.wide" : "table",
+      {},
+      el("caption", {}, caption),
+      el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))))),
+    ),
+  );
+}
+
+/** A refusal of the service, with the fields and rows it names. */
+export function problemBox(problem) {
+  const document = problem.document ?? { title: "The page made a mistake", detail: String(problem) };
+  const places = (document.errors ?? []).map((item) =>
+    el(
+      "li",
+      {},
+      item.pointer ? el("code", {}, item.pointer) : null,
+      item.detail ? ` ${item.detail}` : null,
+      item.rows?.length ? el("span.rows", {}, ` rows ${item.rows.join(", ")}`) : null,
+    ),
+  );
+  return el(
+    "div.problem",
+    { role: "alert" },
+    el("strong", {}, document.title),
+    document.detail ? el("p", {}, document.detail) : null,
+    places.length ? el("ul", {}, places) : null,
+    document.request_id ? el("p.fine", {}, `Request ${document.request_id}`) : null,
+  );
+}
+
+/** Warnings of a result. */
+export function warningList(warnings) {
+  if (!warnings?.length) return null;
+  return el("ul.warnings", {}, warnings.map((w) => el("li", {}, el("code", {}, w.code), " ", w.detail)));
+}

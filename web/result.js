@@ -1,0 +1,161 @@
+// What was learned: verdicts in plain words, key figures, attractors, spectra, measures, training, downloads.
+import { get } from "./api.js";
+import { duration, el, interval, num, table, warningList, withUnit } from "./dom.js";
+import { legend, lineChart, spectrumChart } from "./charts.js";
+import { attractors } from "./attractor.js";
+import { forecastCard, forecastView } from "./forecast.js";
+import { evaluationView } from "./evaluation.js";
+
+/** The view of a job's result. */
+export function resultOf(context, { type, id }) {
+  return { analysis: analysisView, model: modelView, forecast: forecastView, evaluation: evaluationView }[type](context, id, true);
+}
+
+export async function analysisView(context, id, embedded = false) {
+  const analysis = await get(`/v1/analyses/${id}`);
+  return el("div", {}, embedded ? null : el("h1", {}, "Lyapunov analysis"), verdictCard(analysis, null), spectrumCard(analysis, null));
+}
+
+export async function modelView(context, id, embedded = false) {
+  const model = await get(`/v1/models/${id}`);
+  const [analysis, series] = await Promise.all([
+    model.analysis_id ? get(`/v1/analyses/${model.analysis_id}`) : null,
+    get(`/v1/series/${model.series_id}`).catch(() => null), // deleted since: the model stays
+  ]);
+  return el(
+    "div",
+    {},
+    embedded ? null : [el("p.fine", {}, "Model of ", el("a", { href: `#${model.series_id}` }, "this series")), el("h1", {}, series?.name || id)],
+    verdictCard(analysis, model.report),
+    attractorCard(model.report, model.channels, analysis),
+    spectrumCard(analysis, model.report),
+    await forecastCard(context, model, series),
+    measuresCard(model.report),
+    trainingCard(model),
+    downloadsCard(model, analysis),
+  );
+}
+
+function figure(name, value, ...notes) {
+  return el("div", {}, el("dt", {}, name), el("dd", {}, el("span.value", {}, value), notes.filter(Boolean).map((note) => el("div.fine", {}, note))));
+}
+
+function verdictCard(analysis, report) {
+  const figures = [];
+  if (analysis) {
+    const { lambda_max: top, predictability } = analysis;
+    figures.push(figure("Largest Lyapunov exponent", withUnit(top.value, top.unit), interval(top.ci, top.level), top.reason));
+    figures.push(figure("Predictability time", withUnit(predictability.time, predictability.unit), predictability.steps ? `${num(predictability.steps)} steps: an error doubles` : null, predictability.reason));
+    const dimension = analysis.kaplan_yorke_dimension;
+    figures.push(figure("Kaplan–Yorke dimension", num(dimension.value), interval(dimension.ci, dimension.level), dimension.reason));
+  }
+  if (report) {
+    const valid = report.valid_prediction_time;
+    figures.push(figure("Valid prediction", withUnit(valid.median_time, valid.unit), valid.median_lyapunov_times ? `${num(valid.median_lyapunov_times)} Lyapunov times (median of ${valid.n_starts} starts)` : null, valid.reason));
+  }
+  return el(
+    "section.card",
+    {},
+    el("h2", {}, "In plain words"),
+    analysis ? el("p", {}, el(`span.badge.${analysis.verdict.kind}`, {}, analysis.verdict.kind), " ", analysis.verdict.detail) : null,
+    report ? el("p", {}, el(`span.badge.${report.verdict}`, {}, `reconstruction: ${report.verdict}`), " ", report.detail) : null,
+    el("dl.figures", {}, figures),
+    warningList([...(analysis?.warnings ?? []), ...(report?.warnings ?? [])]),
+    analysis ? evidence(analysis.verdict) : null,
+  );
+}
+
+function evidence(verdict) {
+  if (!verdict.evidence.length) return null;
+  return el(
+    "details",
+    {},
+    el("summary", {}, "Why this verdict"),
+    table(["Test", "Value", "Speaks for", "What was seen"], verdict.evidence.map((e) => [e.test, num(e.value), e.supports, e.detail]), "Evidence"),
+  );
+}
+
+function attractorCard(report, channels, analysis) {
+  const { samples } = report;
+  if (!samples.true?.length || !samples.generated?.length) return null;
+  const delay = analysis?.embedding.delay_steps ?? Math.max(1, analysis?.embedding.lags?.[1] ?? 1);
+  return el(
+    "section.card",
+    {},
+    el("h2", {}, "The attractor and its reconstruction"),
+    attractors(samples, channels, delay),
+    el("p.fine", {}, channels.length >= 3 ? "Drag to turn both together; arrow keys do the same. " : "", "Both in the range of the data. The reconstruction is a free run: it saw the data's first state only."),
+  );
+}
+
+function spectrumCard(analysis, report) {
+  const sources = [];
+  if (analysis) sources.push({ ...analysis.lyapunov_spectrum, name: "Data", kind: "data" });
+  if (report) sources.push({ ...report.lyapunov_spectrum, name: "Model", kind: "model" });
+  const given = sources.filter((s) => s.exponents.length);
+  const unit = sources[0]?.unit;
+  const rows = Array.from({ length: Math.max(0, ...given.map((s) => s.exponents.length)) }, (_, i) => [
+    `λ${i + 1}`,
+    ...given.flatMap((s) => (s.ci ? [num(s.exponents[i], 4), interval(s.ci[i])] : [num(s.exponents[i], 4)])),
+  ]);
+  const head = ["", ...given.flatMap((s) => (s.ci ? [s.name, `${Math.round((s.level ?? 0.9) * 100)} % interval`] : [s.name]))];
+  return el(
+    "section.card",
+    {},
+    el("h2", {}, "Lyapunov spectrum"),
+    given.length ? [legend(given.map((s) => [s.kind, s.name])), spectrumChart(given, unit), table(head, rows, `Exponents in ${unit} (nats)`)] : null,
+    sources.filter((s) => s.reason).map((s) => el("p.fine", {}, `${s.name}: ${s.reason}`)),
+    given.filter((s) => s.method).map((s) => el("p.fine", {}, `${s.name}: ${s.method}`)),
+  );
+}
+
+const MEANING = {
+  d_stsp: "Do both visit the same places equally often? (state-space divergence)",
+  d_h: "Do both oscillate alike? (Hellinger distance of power spectra)",
+  prediction_error: "Mean squared error of short forecasts, in units of the variance",
+};
+
+/** The measures of a report, each with the floor that no model can be expected to beat. */
+export function measuresCard(report) {
+  const rows = Object.entries(MEANING).map(([name, meaning]) => {
+    const measure = report[name];
+    return [el("code", {}, name), num(measure.value), num(measure.floor), measure.variant, measure.reason ?? meaning];
+  });
+  const valid = report.valid_prediction_time;
+  const quartiles = valid.quartiles_time ? ` (quartiles ${interval(valid.quartiles_time)})` : "";
+  return el(
+    "section.card",
+    {},
+    el("h2", {}, "How good is the reconstruction?"),
+    el("p.fine", {}, `Measured on steps ${report.reference_steps.map((n) => n.toLocaleString("en")).join(" to ")}, which training never saw. Smaller is better; the floor is what one piece of the data scores against another.`),
+    table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data"),
+    valid.median_time !== null ? el("p", {}, `Forecasts stay within ${num(valid.threshold)} of the truth (normalised error) for ${withUnit(valid.median_time, valid.unit)}${quartiles}.`) : null,
+  );
+}
+
+function trainingCard(model) {
+  const { training } = model;
+  const { loss } = training;
+  return el(
+    "section.card",
+    {},
+    el("h2", {}, "How it was learned"),
+    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent and ${num(model.hidden_dim)} hidden units, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`),
+    loss.length > 1
+      ? lineChart({ lines: [{ x: loss.map((p) => p[0]), y: loss.map((p) => (p[1] > 0 ? Math.log10(p[1]) : null)), kind: "model" }], xLabel: "update", yLabel: "log₁₀ loss", height: 160, label: "Training loss" })
+      : null,
+    table(
+      ["Seed", "", "Outcome", "Updates", "Final loss", "Why"],
+      training.seeds.map((run) => [run.seed, run.kept ? "kept" : "", run.outcome, num(run.updates), num(run.final_loss), run.why]),
+      "Training runs",
+    ),
+    el("details", {}, el("summary", {}, "Every setting"), el("pre.scroll", { tabindex: "0" }, el("code", {}, JSON.stringify(training.settings, null, 2)))),
+  );
+}
+
+function downloadsCard(model, analysis) {
+  const files = model.artifacts.map((a) => [a.href, a.name, a.name]);
+  files.push([`/v1/models/${model.id}`, "model and report (JSON)", `${model.id}.json`]);
+  if (analysis) files.push([`/v1/analyses/${analysis.id}`, "analysis (JSON)", `${analysis.id}.json`]);
+  return el("section.card", {}, el("h2", {}, "Take it along"), el("p.inline", {}, files.map(([href, text, name]) => el("a.button", { href, download: name }, text))));
+}
