@@ -1,0 +1,94 @@
+"""Short-term prediction: the error of free runs that start on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from domain.base import Measure
+from dynamics.reporting import Reporter
+from models import TrainedModel
+
+FreeRun = Callable[
+    [np.ndarray, int], np.ndarray
+]  # (z0 (B, M), n_steps) -> states after 1..n_steps steps (n_steps, B, M)
+_MAX_START_STEPS = 2_000_000  # bounds the work: n_starts * n_steps
+_BLOCK_VALUES = 2_000_000  # bounds the memory: n_steps * B * M
+
+
+def prediction_error(
+    model: TrainedModel,
+    segments: list[np.ndarray],
+    n_steps: int = 20,
+    *,
+    scale: np.ndarray | None = None,
+    free_run: FreeRun | None = None,
+    reporter: Reporter | None = None,
+) -> Measure:
+    """PE(n): mean squared error at horizon n over all starts and coordinates, on standardised data.
+
+    PE(n) = mean_{t, i} ((x^_{t+n, i} - x_{t+n, i}) / s_i)^2, x^ = observe(F^n(encode(x_t))), for every t <= T - n of every segment;
+    where that is more than 2e6 / n starts, evenly spaced ones. `segments` are embedded observations, list of (T_i, N_e);
+    `scale` s (N_e,) is their std unless given, so that predicting the mean scores 1. `persistence` among the parameters is
+    what x^_{t+n} = x_t scores. Source: Koppe et al. 2019; Hess et al. 2023. It says nothing about the attractor: runs that
+    later collapse can score perfectly.
+    """
+    variant = f"mse-{n_steps}"
+    pooled = np.concatenate(segments)
+    starts = start_rows(segments, n_steps, max(200, _MAX_START_STEPS // n_steps))
+    if not starts.size:
+        return Measure(reason=f"no segment has more than {n_steps} steps", variant=variant)
+    scale = pooled.std(axis=0) if scale is None else scale
+    if (constant := np.flatnonzero(scale == 0)).size:
+        return Measure(reason=f"coordinate {constant[0]} of the true series does not vary", variant=variant)
+    squares, persistence, diverged = 0.0, 0.0, 0
+    for x0, truth, predicted in predictions(model, pooled, starts, n_steps, free_run, reporter):
+        error = _mean_square((predicted[-1] - truth[-1]) / scale)
+        diverged += int(np.sum(~np.isfinite(error)))
+        squares += float(error[np.isfinite(error)].sum())
+        persistence += float(_mean_square((x0 - truth[-1]) / scale).sum())
+    n = len(starts)
+    parameters: dict[str, float | int | str | list[float]] = {
+        "horizon_steps": n_steps,
+        "n_starts": n,
+        "persistence": persistence / n,
+    }
+    if diverged:
+        reason = f"{diverged} of {n} runs left every bound within {n_steps} steps"
+        return Measure(reason=reason, variant=variant, parameters=parameters)
+    return Measure(value=squares / n, variant=variant, parameters=parameters)
+
+
+def start_rows(segments: list[np.ndarray], n_steps: int, max_starts: int) -> np.ndarray:
+    """Rows of the concatenated segments from which n_steps stay within one segment; `max_starts` evenly spaced ones if more."""
+    ends = np.cumsum([len(s) for s in segments])
+    rows = np.concatenate([np.arange(end - len(s), end - n_steps) for s, end in zip(segments, ends, strict=True)])
+    return rows if rows.size <= max_starts else rows[np.linspace(0, rows.size - 1, max_starts).astype(np.int64)]
+
+
+def predictions(
+    model: TrainedModel,
+    pooled: np.ndarray,
+    starts: np.ndarray,
+    n_steps: int,
+    free_run: FreeRun | None,
+    reporter: Reporter | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Free runs from rows of the data, in blocks of bounded memory: x0 (B, N_e), truth and prediction (n_steps, B, N_e)."""
+    run = free_run or model.free_run
+    width = max(model.latent_dim, model.n_observed)
+    size = max(1, _BLOCK_VALUES // (n_steps * width))
+    ahead = np.arange(1, n_steps + 1)[:, None]
+    for first in range(0, len(starts), size):
+        if reporter is not None:
+            reporter.check()
+        rows = starts[first : first + size]
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield pooled[rows], pooled[rows + ahead], model.observe(run(model.encode(pooled[rows]), n_steps))
+
+
+def _mean_square(error: np.ndarray) -> np.ndarray:
+    """(..., N) -> (...); inf or NaN where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (error**2).mean(axis=-1)

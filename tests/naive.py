@@ -1,0 +1,103 @@
+"""Slow, obvious oracles: every fast function of the science is compared with one of these, written another way."""
+
+from __future__ import annotations
+
+import cmath
+import math
+
+import numpy as np
+
+# ------------------------------------------------------------------------------------------------------ measures
+
+
+def histogram_divergence(x, y, edges, pseudocount=1e-5):
+    """KL between dense histograms over the given bin edges, one array of edges per coordinate (numpy.histogramdd)."""
+    p, q = (np.histogramdd(v[np.isfinite(v).all(axis=1)], bins=edges)[0] + pseudocount for v in (x, y))
+    p, q = p / p.sum(), q / q.sum()
+    return float((p * np.log(p / q)).sum())
+
+
+def smoothed_spectrum(values, sigma):
+    """Power spectrum of one z-scored channel by the definition of the Fourier sum, smoothed by an explicit Gaussian window."""
+    n = len(values)
+    mean = sum(values) / n
+    std = math.sqrt(sum((v - mean) ** 2 for v in values) / n)
+    power = [
+        abs(sum((v - mean) / std * cmath.exp(-2j * math.pi * k * t / n) for t, v in enumerate(values))) ** 2
+        for k in range(n // 2 + 1)
+    ]
+    radius = int(4 * sigma + 0.5)
+    window = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-radius, radius + 1)]
+
+    def reflected(k):  # d c b a | a b c d | d c b a
+        k %= 2 * len(power)
+        return power[k] if k < len(power) else power[2 * len(power) - 1 - k]
+
+    smooth = [sum(w * reflected(k + j - radius) for j, w in enumerate(window)) / sum(window) for k in range(len(power))]
+    return [s / sum(smooth) for s in smooth]
+
+
+def spectral_distance(x, y, sigma=20.0):
+    """Mean over channels of sqrt(1 - sum sqrt(P Q)), the other form of the Hellinger distance."""
+    distances = []
+    for a, b in zip(x.T.tolist(), y.T.tolist(), strict=True):
+        overlap = sum(
+            math.sqrt(p * q) for p, q in zip(smoothed_spectrum(a, sigma), smoothed_spectrum(b, sigma), strict=True)
+        )
+        distances.append(math.sqrt(max(0.0, 1 - overlap)))
+    return sum(distances) / len(distances)
+
+
+def kaplan_yorke(exponents):
+    """The zero of the piecewise-linear interpolation of S(j) = lambda_1 + ... + lambda_j beyond its last non-negative node."""
+    sums = np.concatenate([[0.0], np.cumsum(sorted(exponents, reverse=True))])
+    last = max(j for j in range(len(sums)) if sums[j] >= 0)
+    if last == len(exponents):
+        return float(last)
+    return float(np.interp(0.0, [sums[last + 1], sums[last]], [last + 1, last]))
+
+
+def prediction_error(model, segments, n_steps, scale):
+    """Start by start, step by step, coordinate by coordinate."""
+    errors = []
+    for segment in segments:
+        for t in range(len(segment) - n_steps):
+            z = model.encode(segment[t])
+            for _ in range(n_steps):
+                z = model.step(z)
+            errors += [
+                ((a - b) / s) ** 2 for a, b, s in zip(model.observe(z), segment[t + n_steps], scale, strict=True)
+            ]
+    return sum(errors) / len(errors)
+
+
+def first_exceedance(model, segment, start, threshold, scale, window):
+    """Steps until the normalised error of one free run exceeds the threshold; None if it never does."""
+    z = model.encode(segment[start])
+    for k in range(1, window + 1):
+        z = model.step(z)
+        error = math.sqrt(
+            np.mean([((a - b) / s) ** 2 for a, b, s in zip(model.observe(z), segment[start + k], scale, strict=True)])
+        )
+        if not error <= threshold:
+            return k
+    return None
+
+
+def lyapunov_qr(model, z0, n_steps, n_transient):
+    """Lyapunov exponents per step by Gram-Schmidt on tangent vectors, one step at a time, descending (..., M) for z0 (M,)."""
+    z = np.asarray(z0, float)
+    for _ in range(n_transient):
+        z = model.step(z)
+    m = len(z)
+    frame, growth = np.eye(m), np.zeros(m)
+    for _ in range(n_steps):
+        frame = model.jacobian(z) @ frame
+        for i in range(m):
+            for j in range(i):
+                frame[:, i] -= (frame[:, j] @ frame[:, i]) * frame[:, j]
+            length = np.linalg.norm(frame[:, i])
+            growth[i] += np.log(length) if length > 0 else -np.inf
+            frame[:, i] = frame[:, i] / length if length > 0 else frame[:, i]
+        z = model.step(z)
+    return np.sort(growth / n_steps)[::-1]
