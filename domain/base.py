@@ -39,11 +39,14 @@ class Quantity(Document):
     method: str | None = Field(default=None, description="How the number was obtained.")
 
 
+MeasureParameters = dict[str, float | int | str | list[float]]
+
+
 class Measure(Quantity):
     """A measure of reconstruction quality: meaningless without its variant and parameters."""
 
     variant: str = Field(description='Exact definition, such as "binned-30". Never compare across variants.')
-    parameters: dict[str, float | int | str | list[float]] = Field(default_factory=dict)
+    parameters: MeasureParameters = Field(default_factory=dict)
     floor: float | None = Field(
         default=None,
         description="What a piece of the true series scores against another: no model can be expected below it.",

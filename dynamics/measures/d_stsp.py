@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from domain.base import Measure
+from domain.base import Measure, MeasureParameters
 
 MAX_BINNED_CHANNELS = 5
 _PSEUDOCOUNT = 1e-5
@@ -36,7 +36,8 @@ def d_stsp_binned(x: np.ndarray, y: np.ndarray, *, bins: int = 30) -> Measure:
     a cell that x visits and y misses costs about p ln(p T' / a), so compare with the floor at the same length.
     """
     x, y, reason = _checked(x, y, bins)
-    variant, parameters = f"binned-{bins}", {"bins": bins, "margin_std": 0.1, "pseudocount": _PSEUDOCOUNT}
+    variant = f"binned-{bins}"
+    parameters: MeasureParameters = {"bins": bins, "margin_std": 0.1, "pseudocount": _PSEUDOCOUNT}
     if reason is None:
         margin = 0.1 * x.std(axis=0)
         return _histogram_divergence(x, y, x.min(axis=0) - margin, x.max(axis=0) + margin, bins, 0, variant, parameters)
@@ -51,7 +52,8 @@ def d_stsp_binned_2s(x: np.ndarray, y: np.ndarray, *, bins: int = 10) -> Measure
     Undefined when no true or no generated point lies inside.
     """
     x, y, reason = _checked(x, y, bins)
-    variant, parameters = f"binned-{bins}-2s", {"bins": bins, "halfwidth_std": 2.0, "pseudocount": _PSEUDOCOUNT}
+    variant = f"binned-{bins}-2s"
+    parameters: MeasureParameters = {"bins": bins, "halfwidth_std": 2.0, "pseudocount": _PSEUDOCOUNT}
     if reason is None:
         edge = 2.0 * x.std(axis=0)
         return _histogram_divergence(x, y, -edge, edge, bins, 1, variant, parameters)
@@ -76,7 +78,7 @@ def d_stsp_mixture(
     """
     x, y, reason = _checked(x, y)
     variant = f"gmm-{variance:g}" if variance != int(variance) else f"gmm-{variance:.1f}"
-    parameters: dict[str, float | int | str | list[float]] = {
+    parameters: MeasureParameters = {
         "variance": variance,
         "max_steps": max_steps,
         "n_samples": n_samples,
@@ -126,7 +128,7 @@ def _histogram_divergence(
     bins: int,
     lowest_bin: int,
     variant: str,
-    parameters: dict[str, float | int | str | list[float]],
+    parameters: MeasureParameters,
 ) -> Measure:
     x_cells, y_cells = (_cells(v, low, high, bins, lowest_bin) for v in (x, y))
     for name, cells in (("true", x_cells), ("generated", y_cells)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from domain.base import Measure
+from domain.base import Measure, MeasureParameters
 from dynamics.reporting import Reporter
 from models import TrainedModel
 
@@ -49,7 +49,7 @@ def prediction_error(
         squares += float(error[np.isfinite(error)].sum())
         persistence += float(_mean_square((x0 - truth[-1]) / scale).sum())
     n = len(starts)
-    parameters: dict[str, float | int | str | list[float]] = {
+    parameters: MeasureParameters = {
         "horizon_steps": n_steps,
         "n_starts": n,
         "persistence": persistence / n,
