@@ -90,6 +90,7 @@ def list_page(
     tenant: str = "default",
     status: JobStatus | None = None,
     kind: JobKind | None = None,
+    series_id: str | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobRow]:
@@ -99,6 +100,8 @@ def list_page(
         query = query.where(JobRow.status == status)
     if kind is not None:
         query = query.where(JobRow.kind == kind)
+    if series_id is not None:
+        query = query.where(JobRow.series_id == series_id)
     return page(session, query, JobRow, "job", cursor, limit)
 
 
