@@ -61,8 +61,11 @@ export function uploadSeries(file, fields, onFraction) {
 
 export const TERMINAL = new Set(["succeeded", "failed", "canceled"]);
 
-/** Calls onJob with the job now and after every event, until it has ended. Answers a function that stops following. */
-export function followJob(id, onJob, onProblem) {
+/**
+ * Calls onJob with the job now and after every event until it has ended, and onMessage with what it says in words.
+ * Answers a function that stops following.
+ */
+export function followJob(id, { onJob, onMessage, onProblem }) {
   let source = null;
   let stopped = false;
   let busy = false;
@@ -96,7 +99,8 @@ export function followJob(id, onJob, onProblem) {
   }
 
   source = new EventSource(`/v1/jobs/${id}/events`);
-  for (const kind of ["message", "status", "progress"]) source.addEventListener(kind, refresh);
+  for (const type of ["status", "progress"]) source.addEventListener(type, refresh);
+  source.addEventListener("message", (event) => onMessage(JSON.parse(event.data).data.text));
   source.onerror = refresh; // EventSource reconnects by itself, with Last-Event-ID
   refresh();
   return stop;

@@ -31,7 +31,7 @@ export async function jobView(context, id) {
   }
 
   if (TERMINAL.has(job.status)) await update(job);
-  else context.onLeave(followJob(id, update, complain));
+  else context.onLeave(followJob(id, { onJob: update, onMessage: status.say, onProblem: complain }));
   const links = el("p.fine", {}, KIND[job.kind], job.series_id ? [" of ", el("a", { href: `#${job.series_id}` }, "this series")] : null);
   return el("div", {}, links, el("h1", {}, await title(job)), status.node, below);
 }
@@ -64,7 +64,8 @@ function statusCard(id, complain) {
   const bar = el("progress", { max: "1", value: "0", "aria-label": "Progress of the job" });
   const details = el("span.fine");
   const cancel = el("button", { type: "button" }, "Cancel");
-  const lower = el("div", {}, bar, el("p.phase", {}, details, cancel));
+  const words = el("ul.fine.plain");
+  const lower = el("div", {}, bar, el("p.phase", {}, details, cancel), words);
   cancel.addEventListener("click", async () => {
     cancel.disabled = true;
     try {
@@ -88,7 +89,7 @@ function statusCard(id, complain) {
   }
 
   const node = el("section.card", { "aria-label": "Progress" }, el("p.phase", {}, el("span", {}, badge, " ", phase), time), lower);
-  return { node, update };
+  return { node, update, say: (text) => words.append(el("li", {}, text)) };
 }
 
 function took(job) {

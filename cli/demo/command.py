@@ -1,0 +1,170 @@
+"""`attractor demo`: start a service, upload a series, ask for one reconstruction, follow it, say and draw what was learned."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.demo import lorenz, progress, report
+from cli.demo.client import Client
+from cli.demo.service import DemoFailed, Service, running_service
+
+DEFAULT_BUDGET_SECONDS = 20.0
+
+
+def demo(
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A file of yours (CSV, NPY, Parquet, JSON) instead of Lorenz-63.",
+        ),
+    ] = None,
+    dt: Annotated[
+        float | None, typer.Option(help="Time between the steps of --series, where the file does not say it.")
+    ] = None,
+    time_unit: Annotated[str, typer.Option(help="Unit of time of --series, such as s.")] = "",
+    budget: Annotated[float, typer.Option(min=1.0, help="Seconds for training.")] = DEFAULT_BUDGET_SECONDS,
+    data_dir: Annotated[
+        Path, typer.Option(file_okay=False, help="Where the service keeps its data; the picture goes beside it.")
+    ] = Path("demo-output/data"),
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Keep the service and its page up afterwards.")
+    ] = False,
+) -> None:
+    """Upload a series to a service of its own, reconstruct the system behind it, forecast, and draw a picture."""
+    console = Console(soft_wrap=True)
+    # A polite kill must stop the service as well: it becomes an exception that unwinds through running_service.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        _run(console, series, dt, time_unit, budget, data_dir, serve)
+    except DemoFailed as error:
+        console.print(f"attractor demo: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        raise typer.Exit(130) from None
+
+
+def _run(
+    console: Console, path: Path | None, dt: float | None, time_unit: str, budget: float, data_dir: Path, serve: bool
+) -> None:
+    output = data_dir.parent
+    clock = Clock()
+    console.print("[bold]Starting the service[/] (API and worker in processes of their own) ...")
+    with running_service(data_dir, output / "service.log") as service:
+        clock.lap("service")
+        client = Client(service.url)
+        console.print(
+            f"  {service.url} is up\n[bold]Uploading[/] {path or 'Lorenz-63, 10,000 steps, 5 % noise'}", highlight=False
+        )
+        series = _upload(client, path, dt, time_unit)
+        report.audit(console, series)
+        clock.lap("upload")
+        job = client.submit(series["id"], {"budget_seconds": budget})
+        console.print(f"[bold]Reconstructing[/]  {job['id']}", highlight=False)
+        model = _follow(console, client, job)
+        clock.lap("reconstruction")
+        analysis = client.get(f"/v1/analyses/{model['analysis_id']}") if model["analysis_id"] else None
+        forecast = _forecast(client, model, analysis)
+        clock.lap("forecast")
+        picture = output / "reconstruction.png"
+        _say(console, analysis, model, known=path is None)
+        _draw(client, picture, series, analysis, model, forecast)
+        clock.lap("picture")
+        console.print(f"[dim]{clock}[/]", highlight=False)
+        console.print(f"\nPicture: [bold]{picture}[/]", highlight=False)
+        _leave(console, service, data_dir, model["id"], serve)
+
+
+def _upload(client: Client, path: Path | None, dt: float | None, time_unit: str) -> dict[str, Any]:
+    if path is None:
+        fields = {"name": "Lorenz-63 with 5 % noise", "dt": str(lorenz.DT), "time_unit": "s"}
+        return client.upload("lorenz63.csv", lorenz.as_csv(lorenz.observed()), fields)
+    fields = {"name": path.name, "time_unit": time_unit}
+    if dt is not None:
+        fields["dt"] = str(dt)
+    return client.upload(path.name, path, fields)
+
+
+def _follow(console: Console, client: Client, job: dict[str, Any]) -> dict[str, Any]:
+    """Watch the job to its end and answer the model that it made."""
+    progress.show(console, client.events(job))
+    ended = client.get(job["links"]["self"])
+    if ended["status"] != "succeeded":
+        why = f"{ended['error']['code']}: {ended['error']['detail']}" if ended["error"] else ended["status"]
+        raise DemoFailed(f"The reconstruction did not succeed. {why}")
+    return client.get(ended["result"]["href"])
+
+
+def _forecast(client: Client, model: dict[str, Any], analysis: dict[str, Any] | None) -> dict[str, Any]:
+    """A forecast from the first held-out step: training has seen nothing of what follows."""
+    chaotic = analysis is not None and analysis["predictability"]["time"] is not None
+    return client.forecast(model["id"], model["training"]["test_steps"][0], chaotic)
+
+
+def _say(console: Console, analysis: dict[str, Any] | None, model: dict[str, Any], *, known: bool) -> None:
+    console.print()
+    report.verdicts(console, analysis, model["report"])
+    console.print()
+    if analysis is not None:
+        console.print(report.lambda_max(analysis, known=known), highlight=False)
+        console.print(report.predictability(analysis), highlight=False)
+    console.print(report.valid_prediction(model["report"]), highlight=False)
+    console.print()
+    console.print(report.learned(analysis, model, known=known))
+    console.print(report.measures(model))
+
+
+def _draw(
+    client: Client,
+    picture: Path,
+    series: dict[str, Any],
+    analysis: dict[str, Any] | None,
+    model: dict[str, Any],
+    forecast: dict[str, Any],
+) -> None:
+    from cli.demo.picture import draw  # matplotlib takes a second to import
+
+    start, horizon = forecast["start"]["index"], forecast["horizon_steps"]
+    stop = min(series["profile"]["n_steps"], start + horizon)
+    measured = client.get(
+        f"/v1/series/{series['id']}/data?format=json&start={max(0, start - horizon // 2)}&stop={stop}"
+    )
+    draw(picture, series["name"], analysis, model, forecast, measured)
+
+
+def _leave(console: Console, service: Service, data_dir: Path, model_id: str, serve: bool) -> None:
+    if serve:
+        console.print(f"Page:    [bold]{service.url}/#{model_id}[/]   (Ctrl-C stops the service)", highlight=False)
+        service.process.wait()
+        return
+    console.print("The service stops now. To look at the results again:", highlight=False)
+    program = os.path.relpath(Path(sys.executable).with_name("attractor"))
+    console.print(f"  {program} serve --data-dir {data_dir}", highlight=False)
+    console.print(f"  http://127.0.0.1:8000/#{model_id}", highlight=False)
+
+
+class Clock:
+    """Seconds of each part and of the whole."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.monotonic()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self._laps[name] = now - self._last
+        self._last = now
+
+    def __str__(self) -> str:
+        return f"{report.timings(self._laps)}; in all {self._last - self._started:.1f} s"

@@ -1,0 +1,59 @@
+"""A job's progress on the terminal: a live bar, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+PLAIN_SECONDS = 5.0
+
+
+def show(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Follow the events to the last one and answer it."""
+    return _bar(console, events) if console.is_terminal else _lines(console, events)
+
+
+def _bar(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    columns = (
+        TextColumn("  {task.description:<26}"),
+        BarColumn(bar_width=32),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[details]}"),
+    )
+    last: dict[str, Any] = {}
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("queued", total=1.0, details="")
+        for last in events:
+            data = last["data"]
+            if last["type"] == "progress":
+                bar.update(task, completed=data["fraction"], description=data["phase"], details=details(data))
+            elif last["type"] == "message":
+                bar.console.print(f"  {data['text']}", highlight=False)
+        if last["data"].get("status") == "succeeded":
+            bar.update(task, completed=1.0, description="done", details="")
+    return last
+
+
+def _lines(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    started, phase, said = time.monotonic(), None, 0.0
+    last: dict[str, Any] = {}
+    for last in events:
+        data, seconds = last["data"], time.monotonic() - started
+        if last["type"] == "progress" and (data["phase"] != phase or seconds - said > PLAIN_SECONDS):
+            phase, said = data["phase"], seconds
+            console.print(f"  {seconds:5.1f} s  {data['fraction']:4.0%}  {phase}  {details(data)}", highlight=False)
+        elif last["type"] == "message":
+            console.print(f"  {seconds:5.1f} s  {data['text']}", highlight=False)
+    return last
+
+
+def details(progress: dict[str, Any]) -> str:
+    parts = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in progress["metrics"].items()]
+    if progress["eta_s"] is not None:
+        parts.append(f"about {progress['eta_s']:.0f} s left")
+    return ", ".join(parts)
