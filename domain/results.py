@@ -172,11 +172,14 @@ class ForecastResult(Document):
     channels: list[str]
     time_unit: str
     time: list[float]
-    median: list[list[float]]
-    quantiles: dict[str, list[list[float]]]
+    median: list[list[float | None]] = Field(
+        description="(horizon_steps, N); null where no member of the ensemble is left, which a warning explains."
+    )
+    quantiles: dict[str, list[list[float | None]]]
     predictability: Predictability
     trusted_steps: int | None = Field(
         default=None,
-        description="Steps until the ensemble has spread over a tenth of the attractor's own width: beyond it only statistics can be believed.",
+        description="Steps until the ensemble has spread over a tenth of the attractor's own width: beyond it only statistics can be "
+        "believed. `horizon_steps` when it never does; null for a single member.",
     )
     warnings: list[Warning_] = Field(default_factory=list)

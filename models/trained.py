@@ -38,6 +38,8 @@ class TrainedModel:
     time_unit: str
     residual_std: np.ndarray  # (N_e,) std of the one-step error on validation data, standardised units
     card: dict[str, Any] = field(default_factory=dict)  # free JSON: settings, provenance; plain values only
+    minimum: np.ndarray | None = None  # (N,) of the training data, own units; None: unknown
+    maximum: np.ndarray | None = None
 
     @property
     def map(self) -> type[Architecture]:
@@ -119,6 +121,11 @@ class TrainedModel:
         tensors = {f"map.{k}": np.ascontiguousarray(v) for k, v in self.params.items()}
         tensors |= {f"observation.{k}": np.ascontiguousarray(v) for k, v in self.observation.items()}
         tensors |= {"series.mean": self.mean, "series.std": self.std, "series.residual_std": self.residual_std}
+        tensors |= {
+            f"series.{name}": limit
+            for name, limit in (("minimum", self.minimum), ("maximum", self.maximum))
+            if limit is not None
+        }
         header = {
             "format": FORMAT,
             "architecture": self.architecture,
@@ -155,6 +162,8 @@ class TrainedModel:
             time_unit=header["time_unit"],
             residual_std=series["residual_std"],
             card=header["card"],
+            minimum=series.get("minimum"),
+            maximum=series.get("maximum"),
         )
 
 

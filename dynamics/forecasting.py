@@ -1,0 +1,228 @@
+"""Forecasts: an ensemble of free runs from the last observation, in the series' own units. numpy only.
+
+Why an ensemble, where it starts, what its bands mean and when they lie: docs/science/forecasts.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.base import Warning_
+from domain.errors import ErrorItem, InvalidParameters
+from domain.jobs import Progress
+from domain.results import ForecastResult, ForecastStart, Predictability
+from domain.specs import MAX_HORIZON_STEPS, ForecastSpec
+from dynamics.reporting import Reporter
+from models.trained import TrainedModel
+
+MAX_FORECAST_VALUES = 10_000_000
+_BLOCK_VALUES = 1_000_000  # members x coordinates x steps held in memory at once
+_BLOCK_STEPS = 2_000  # keeps a block far below the 0.3 s in which a stop request must be seen
+_DIVERGED = 1e6  # in standard deviations: nothing that was ever observed
+_TRUSTED_SPREAD = 0.1  # of the attractor's width
+
+
+def horizon_steps(spec: ForecastSpec, predictability: Predictability, dt: float) -> int:
+    """Horizon in steps: as given, or n Lyapunov times of 1 / lambda_max each, n / (lambda_max dt), at least one step.
+
+    lambda_max is taken from the predictability time ln 2 / lambda_max. Raises InvalidParameters when that is unknown,
+    since then there is no Lyapunov time, and when the horizon exceeds MAX_HORIZON_STEPS.
+    """
+    if spec.horizon_steps is not None:
+        return spec.horizon_steps
+    assert spec.horizon_lyapunov_times is not None  # the spec takes exactly one of the two
+    if predictability.time is None:
+        why = predictability.reason or "lambda_max is unknown or not positive"
+        raise _invalid("/horizon_lyapunov_times", f"There is no Lyapunov time ({why}); give horizon_steps instead.")
+    steps = max(1, round(spec.horizon_lyapunov_times * predictability.time / math.log(2) / dt))
+    if steps > MAX_HORIZON_STEPS:
+        raise _invalid(
+            "/horizon_lyapunov_times",
+            f"{spec.horizon_lyapunov_times:g} Lyapunov times are {steps} steps; at most {MAX_HORIZON_STEPS} are forecast.",
+        )
+    return steps
+
+
+def forecast(
+    model: TrainedModel,
+    context: np.ndarray,
+    *,
+    spec: ForecastSpec,
+    start: ForecastStart,
+    predictability: Predictability,
+    reporter: Reporter | None = None,
+) -> ForecastResult:
+    """Median and quantiles of x at start.time + k dt, k = 0 .. horizon - 1, over an ensemble of free runs.
+
+    Member j starts at encode(x~_0 + r xi_j / sqrt 2) and is read as x^_j(k) + r zeta_j / sqrt 2, with xi, zeta ~ N(0, 1), x~_0 the
+    last embedded observation and r = `residual_std` the one-step error, half of whose variance is put down to the state
+    and half to the measurement. Member 0 has xi = zeta = 0, the others come in pairs of opposite sign.
+    `context` (L, N), own units, L >= model.context_steps, its last row one step before `start`.
+    The median of a chaotic ensemble is no trajectory: beyond `trusted_steps` it tends to the mean of the attractor.
+    Raises InvalidParameters for a context or a horizon that cannot be used.
+    """
+    reporter = reporter or Reporter()
+    n_steps = horizon_steps(spec, predictability, model.dt)
+    _check_size(model, spec, n_steps)
+    rows = _needed_rows(model, context, sent_along=spec.context is not None)
+    ensemble = _run(model, rows, spec, n_steps, reporter)
+    trusted = ensemble.trusted_steps if spec.samples > 1 else None
+    # Not validated again: a million steps are ten million numbers, all of them checked by `_run`.
+    return ForecastResult.model_construct(
+        start=start,
+        horizon_steps=n_steps,
+        channels=list(model.channels),
+        time_unit=model.time_unit,
+        time=(start.time + model.dt * np.arange(n_steps)).tolist(),
+        median=_rows_without_nan(ensemble.levels[0]),
+        quantiles={str(q): _rows_without_nan(ensemble.levels[i]) for i, q in enumerate(spec.quantiles, 1)},
+        predictability=predictability,
+        trusted_steps=trusted,
+        warnings=_warnings(model, rows, spec, n_steps, ensemble, trusted),
+    )
+
+
+@dataclass(frozen=True)
+class _Ensemble:
+    levels: np.ndarray  # (1 + quantiles, n_steps, N): the median, then the quantiles; NaN where no member is left
+    trusted_steps: int
+    n_diverged: int
+    first_divergence: int | None  # step of the first diverged member, counted from 0
+
+
+def _run(model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int, reporter: Reporter) -> _Ensemble:
+    z, measurement_error = _starts(model, model.embed(rows)[-1], spec)
+    n_channels = len(model.channels)
+    probabilities = [0.5, *spec.quantiles]
+    levels = np.empty((len(probabilities), n_steps, n_channels))
+    block = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // (z.shape[0] * max(z.shape[1], n_channels))))
+    width, trusted, first_divergence = _width(model), n_steps, None
+    alive = np.ones(len(z), bool)
+    for done in range(0, n_steps, block):
+        reporter.check()
+        states = model.free_run(z, min(block, n_steps - done))
+        z = states[-1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            embedded = model.observe(states)[..., :n_channels]
+            gone = ~(np.abs(embedded) < _DIVERGED).all(axis=-1)
+        if first_divergence is None and gone.any():
+            first_divergence = done + int(gone.any(axis=1).argmax())
+        gone = np.logical_or.accumulate(gone | ~alive, axis=0)
+        alive = ~gone[-1]
+        values = np.where(gone[..., None], np.nan, embedded) * model.std + model.mean
+        spread = values.std(axis=1) / width  # NaN as soon as a member has diverged
+        if trusted == n_steps and (wide := ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)).any():
+            trusted = done + int(wide.argmax())
+        levels[:, done : done + len(values)] = _quantiles(values + measurement_error, probabilities)
+        now = done + len(values)
+        reporter.report(Progress(fraction=now / n_steps, phase="forecasting", step=now, total_steps=n_steps))
+    return _Ensemble(levels, trusted, int((~alive).sum()), first_divergence)
+
+
+def _starts(model: TrainedModel, embedded: np.ndarray, spec: ForecastSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Latent starts (S, M) and the members' measurement errors in own units (S, N)."""
+    rng = np.random.default_rng(spec.seed)
+    half = rng.standard_normal((spec.samples // 2, 2, model.n_observed))
+    pairs = np.concatenate(
+        [np.zeros((1, 2, model.n_observed)), np.stack([half, -half], axis=1).reshape(-1, *half.shape[1:])]
+    )
+    deviations = pairs[: spec.samples] * model.residual_std / math.sqrt(2)
+    z = model.encode(embedded + deviations[:, 0]).astype(model.params["A"].dtype)
+    return z, deviations[:, 1, : len(model.channels)] * model.std
+
+
+def _quantiles(values: np.ndarray, probabilities: list[float]) -> np.ndarray:
+    """Quantiles over members at p (S + 1), the rule under which a new draw falls below with probability p: (T, S, N) -> (Q, T, N)."""
+    if np.isfinite(values).all():
+        return np.quantile(np.ascontiguousarray(values.swapaxes(1, 2)), probabilities, axis=2, method="weibull")
+    levels = np.full((len(probabilities), len(values), values.shape[2]), np.nan)
+    for t, members in enumerate(values):
+        left = members[np.isfinite(members).all(axis=1)]
+        if len(left):
+            levels[:, t] = np.quantile(left, probabilities, axis=0, method="weibull")
+    return levels
+
+
+def _width(model: TrainedModel) -> np.ndarray:
+    """Width of the attractor per channel, own units: the range of the training data, or 4 std where that is unknown."""
+    if model.minimum is None or model.maximum is None:
+        return 4 * model.std
+    return model.maximum - model.minimum
+
+
+def _rows_without_nan(values: np.ndarray) -> list[list[float | None]]:
+    rows: list[list[float | None]] = values.tolist()
+    for t in np.flatnonzero(np.isnan(values).any(axis=1)):
+        rows[t] = [None] * values.shape[1]
+    return rows
+
+
+def _needed_rows(model: TrainedModel, context: np.ndarray, *, sent_along: bool) -> np.ndarray:
+    """The last rows of the context, as many as a state needs: (context_steps, N), finite."""
+    pointer = "/context/values" if sent_along else "/start_index"
+    n_channels, n_rows = len(model.channels), model.context_steps
+    context = np.asarray(context, float)
+    if context.ndim != 2 or context.shape[1] != n_channels:
+        raise _invalid(pointer, f"The rows must hold the model's {n_channels} channels: {', '.join(model.channels)}.")
+    if len(context) < n_rows:
+        raise _invalid(pointer, f"The model needs {n_rows} rows to start from; there are {len(context)}.")
+    rows = context[len(context) - n_rows :]
+    if not np.isfinite(rows).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(rows))[0])
+        row += len(context) - n_rows
+        detail = f"The value of {model.channels[column]} in row {row} of the context is missing or not finite."
+        raise _invalid(f"{pointer}/{row}/{column}" if sent_along else pointer, detail, rows=[row])
+    return rows
+
+
+def _check_size(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> None:
+    n_channels, n_levels = len(model.channels), 1 + len(spec.quantiles)
+    if n_steps * n_channels * n_levels > MAX_FORECAST_VALUES:
+        pointer = "/horizon_steps" if spec.horizon_steps is not None else "/horizon_lyapunov_times"
+        detail = (
+            f"{n_steps} steps of {n_channels} channels with {n_levels - 1} quantiles are too many numbers; "
+            f"at most {MAX_FORECAST_VALUES // (n_channels * n_levels)} steps fit, or ask for fewer quantiles."
+        )
+        raise _invalid(pointer, detail)
+
+
+def _warnings(
+    model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int, ensemble: _Ensemble, trusted: int | None
+) -> list[Warning_]:
+    found = []
+    if trusted is not None and trusted < n_steps:
+        detail = (
+            f"From step {trusted} on the ensemble is spread over more than a tenth of the attractor: what follows says where the "
+            "system may be, not where it will be, and the median tends to the mean."
+        )
+        found.append(Warning_(code="horizon_beyond_predictability", detail=detail))
+    if outside := _outside_training_range(model, rows):
+        detail = f"{', '.join(outside)} lie outside the range seen in training; the model extrapolates."
+        found.append(Warning_(code="context_outside_training_range", detail=detail))
+    if ensemble.first_divergence is not None:
+        detail = (
+            f"{ensemble.n_diverged} of {spec.samples} members left every bound, the first at step {ensemble.first_divergence}; "
+            "median and quantiles are taken over the others, and are null where none is left."
+        )
+        found.append(Warning_(code="members_diverged", detail=detail))
+    tail = min((min(q, 1 - q) for q in spec.quantiles), default=1.0)
+    if tail * (spec.samples + 1) < 1:
+        detail = f"{spec.samples} members are too few for a quantile of {tail:g}: at least {math.ceil(1 / tail) - 1} are needed."
+        found.append(Warning_(code="too_few_members", detail=detail))
+    return found
+
+
+def _outside_training_range(model: TrainedModel, rows: np.ndarray) -> list[str]:
+    """Channels whose context leaves the training range by more than a tenth of its width."""
+    if model.minimum is None or model.maximum is None:
+        return []
+    margin = 0.1 * _width(model)
+    outside = np.any((rows < model.minimum - margin) | (rows > model.maximum + margin), axis=0)
+    return [model.channels[i] for i in np.flatnonzero(outside)]
+
+
+def _invalid(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidParameters:
+    return InvalidParameters(detail, [ErrorItem(pointer=pointer, rows=rows, detail=detail)])
