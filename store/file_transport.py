@@ -54,7 +54,7 @@ class Channel(virtual.Channel):
         unfinished.write_text(json.dumps(message), encoding="utf-8")
         os.replace(unfinished, folder / (name + _READY))
 
-    def _get(self, queue: str) -> dict[str, Any]:
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         folder = self._folder(queue)
         for name in sorted(os.listdir(folder)):
             if not name.endswith(_READY):

@@ -155,11 +155,11 @@ def finish(session: Session, lease: Lease, result: ResultRow, *more: Base) -> Jo
         "progress": Progress(fraction=1.0, phase="done").model_dump(mode="json"),
     }
     job = _held(move(session, lease.job_id, JobStatus.SUCCEEDED, *lease.holds(), values=values), lease)
-    for row in (result, *more):
+    for row in (result, *more):  # in this order: an artifact refers to its model
         if isinstance(row, ResultRow):
             row.tenant, row.job_id = job.tenant, job.id
-    session.add_all([result, *more])
-    session.flush()
+        session.add(row)
+        session.flush()
     return job
 
 

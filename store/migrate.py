@@ -52,21 +52,21 @@ def head() -> str | None:
 def connection(database: Database) -> Iterator[Connection]:
     """A connection in one transaction that no other migration shares: all of it happens, or nothing."""
     with database.engine.connect() as conn:
-        if database.is_sqlite:
-            # A table that is copied is dropped, which would delete what refers to it. No effect inside a transaction.
-            raw = conn.connection.dbapi_connection
-            raw.execute("PRAGMA foreign_keys=OFF")
-            conn = conn.execution_options(attractor_write=True)
-        try:
+        if not database.is_sqlite:
             with conn.begin():
-                if not database.is_sqlite:
-                    # Waiting here is fine; waiting for a table behind a long query, with all others behind us, is not.
-                    conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-                    conn.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+                # Waiting here is fine; waiting for a table behind a long query, with all others behind us, is not.
+                conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                conn.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+                yield conn
+            return
+        # A table that is copied is dropped, which would delete what refers to it. No effect inside a transaction.
+        driver = conn.connection.cursor()
+        driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with conn.execution_options(attractor_write=True).begin():
                 yield conn
         finally:
-            if database.is_sqlite:
-                raw.execute("PRAGMA foreign_keys=ON")
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 def _config(conn: Connection | None) -> Config:

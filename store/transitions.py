@@ -53,7 +53,7 @@ def change(
         .values(
             version=JobRow.version + 1,
             updated_at=now(),
-            event_seq=JobRow.event_seq + (event is not None),
+            event_seq=JobRow.event_seq + int(event is not None),
             **(values or {}),
         )
         .returning(JobRow),
