@@ -24,10 +24,10 @@ START = ForecastStart(index=3, time=1.5)
 UNKNOWN = Predictability(reason="lambda_max is not positive", unit="s")
 
 
-def run(model: TrainedModel, context: Any, predictability: Predictability = UNKNOWN, **spec: Any) -> ForecastResult:
+def run(model: TrainedModel, rows: Any, predictability: Predictability = UNKNOWN, **spec: Any) -> ForecastResult:
     spec.setdefault("horizon_steps", 10)
     return forecast(
-        model, np.asarray(context, float), spec=ForecastSpec(**spec), start=START, predictability=predictability
+        model, np.asarray(rows, float), spec=ForecastSpec(**spec), start=START, predictability=predictability
     )
 
 
