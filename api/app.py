@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import errors
+from api import docs, errors, openapi
+from api.analyses.endpoints import router as analyses
+from api.capabilities.endpoints import router as capabilities
 from api.dependencies import Services
+from api.evaluations.endpoints import router as evaluations
+from api.forecasts.endpoints import router as forecasts
+from api.health.endpoints import router as health
+from api.jobs.endpoints import router as jobs
 from api.middleware import Envelope
+from api.models.endpoints import router as models
+from api.models.service import make_loader
 from api.settings import ApiSettings
 from store.blobs import Blobs
 from store.database import Database
-from store.queue import make_celery, publish
+from store.queue import make_celery
 
 WEB = Path(__file__).parents[1] / "web"
 DESCRIPTION = """
@@ -35,12 +44,14 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings)
+        blobs = Blobs(settings.blobs_dir)
         celery = make_celery(settings)
         app.state.services = Services(
             settings=settings,
             database=database,
-            blobs=Blobs(settings.blobs_dir),
-            publish=lambda job_id: publish(celery, job_id),
+            blobs=blobs,
+            celery=celery,
+            load_model=make_loader(database, blobs, settings.model_cache_size),
         )
         try:
             yield
@@ -58,6 +69,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.openapi = cache(lambda: openapi.document(app))  # type: ignore[method-assign]
     app.add_middleware(Envelope)
     if settings.cors_origins:
         app.add_middleware(
@@ -77,5 +89,7 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
     """Every router, under the body limit of its kind."""
     uploads = APIRouter(max_body_size=settings.max_upload_bytes)
     documents = APIRouter(max_body_size=settings.max_json_bytes)
-    for limited in (uploads, documents):
-        app.include_router(limited)
+    for router in (jobs, analyses, models, forecasts, evaluations, capabilities, health, docs.router):
+        documents.include_router(router)
+    app.include_router(uploads)
+    app.include_router(documents)

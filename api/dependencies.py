@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+from celery import Celery
 from fastapi import Depends, Path, Request
 
+from api.models.service import ModelLoader
 from api.settings import ApiSettings
 from domain.errors import NotFound
 from domain.ids import PREFIXES, is_id
+from store import queue
 from store.blobs import Blobs
 from store.database import Database
 
@@ -22,8 +25,12 @@ class Services:
     settings: ApiSettings
     database: Database
     blobs: Blobs
-    publish: Callable[[str], None]
-    """Wakes a worker for a job id, best effort; call it after the commit."""
+    celery: Celery
+    load_model: ModelLoader
+
+    def publish(self, job_id: str) -> None:
+        """Wake a worker for a job, after the commit; the sweep repeats what the broker has lost."""
+        queue.publish(self.celery, job_id)
 
 
 async def _services(request: Request) -> Services:

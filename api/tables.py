@@ -49,8 +49,13 @@ def encode(columns: dict[str, np.ndarray], format: Format) -> bytes:
             table[name] = values
         np.save(buffer, table, allow_pickle=False)
     elif format is Format.PARQUET:
-        pa.parquet.write_table(pa.table(columns), buffer)
+        pa.parquet.write_table(_table(columns), buffer)
     else:
         safe = {f"'{name}" if name.startswith(_FORMULA) else name: values for name, values in columns.items()}
-        pa.csv.write_csv(pa.table(safe), buffer)
+        pa.csv.write_csv(_table(safe), buffer)
     return buffer.getvalue()
+
+
+def _table(columns: dict[str, np.ndarray]) -> pa.Table:
+    """Values that are not there are null (an empty cell), never NaN."""
+    return pa.table({name: pa.array(values, mask=~np.isfinite(values)) for name, values in columns.items()})

@@ -74,7 +74,9 @@ def _pointer(error: dict[str, Any], body: Any) -> str:
         return "/".join(["", place, *map(str, rest)])
     tokens, value = [], body
     for i, token in enumerate(rest):
-        if (isinstance(value, dict) and token in value) or (isinstance(value, list) and isinstance(token, int) and token < len(value)):
+        if (isinstance(value, dict) and token in value) or (
+            isinstance(value, list) and isinstance(token, int) and token < len(value)
+        ):
             value = value[token]
         elif not (error["type"] == "missing" and i == len(rest) - 1):
             continue

@@ -1,0 +1,122 @@
+"""Forecasts that are answered at once, and forecasts as tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from api.dependencies import Services
+from api.models.service import LoadedModel
+from domain.documents import ForecastOut, split_forecast
+from domain.errors import ErrorItem, InvalidParameters, NotFound
+from domain.ids import is_id, new_id
+from domain.results import ForecastStart
+from domain.series import Segment
+from domain.specs import ForecastSpec
+from dynamics.forecast_inputs import context_values, start_in_series
+from dynamics.forecasting import forecast, horizon_steps
+from store import results
+from store import series as stored_series
+from store.blobs import Blobs
+from store.tables import ForecastRow, SeriesRow
+
+SAME_DT = 0.01  # relative
+
+
+def is_small(services: Services, model: LoadedModel, spec: ForecastSpec) -> bool:
+    """Whether the forecast is answered at once; the longer ones become jobs."""
+    steps = horizon_steps(spec, model.predictability, model.trained.dt)
+    work = steps * spec.samples * model.trained.latent_dim
+    return steps <= services.settings.max_sync_horizon_steps and work <= services.settings.max_sync_work
+
+
+def answer(
+    services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
+) -> ForecastOut:
+    """Forecast now, and keep it."""
+    from_series, values, start = _inputs(services, tenant, model, spec, series_id)
+    result = forecast(model.trained, values, spec=spec, start=start, predictability=model.predictability)
+    return _keep(services, tenant, model, from_series, dict(result))
+
+
+def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
+    """Raise what `answer` would raise, without forecasting."""
+    horizon_steps(spec, model.predictability, model.trained.dt)
+    _inputs(services, tenant, model, spec, series_id)
+
+
+def _inputs(
+    services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
+) -> tuple[str | None, np.ndarray, ForecastStart]:
+    """The series that is used, if any; the values to start from; where the forecast begins."""
+    trained = model.trained
+    if spec.context is not None:
+        if series_id is not None:
+            detail = "Give series_id or context, not both."
+            raise InvalidParameters(detail, [ErrorItem(pointer="/series_id", detail=detail)])
+        values, start = context_values(
+            spec.context, channels=trained.channels, context_steps=trained.context_steps, dt=trained.dt
+        )
+        return None, values, start
+    with services.database.read() as session:
+        row = series_for(session, tenant, model, series_id)
+    values, start = _rows_before(services.blobs, row, model, spec.start_index)
+    return row.id, values, start
+
+
+def series_for(session: Session, tenant: str, model: LoadedModel, series_id: str | None) -> SeriesRow:
+    """The series that a model is applied to, by default its own; it must have the model's channels and its dt."""
+    wanted = series_id or model.series_id or ""
+    if not is_id(wanted, "series"):
+        raise NotFound(f"There is no series {wanted[:60]!r}.", [ErrorItem(pointer="/series_id")])
+    row = stored_series.get(session, wanted, tenant=tenant)
+    stored_series.channel_indices(row, model.trained.channels)
+    if abs(row.dt - model.trained.dt) > SAME_DT * model.trained.dt:
+        detail = f"The series is sampled every {row.dt:g} {row.time_unit}, the model every {model.trained.dt:g}; resample it."
+        raise InvalidParameters(detail, [ErrorItem(pointer="/series_id", detail=detail)])
+    return row
+
+
+def _rows_before(
+    blobs: Blobs, row: SeriesRow, model: LoadedModel, start_index: int | None
+) -> tuple[np.ndarray, ForecastStart]:
+    segments = [Segment.model_validate(s) for s in row.profile["segments"]]
+    rows, start = start_in_series(
+        segments, start_index=start_index, context_steps=model.trained.context_steps, dt=row.dt
+    )
+    columns = stored_series.channel_indices(row, model.trained.channels)
+    return np.array(stored_series.load_values(blobs, row)[rows][:, columns], dtype=np.float64), start
+
+
+def _keep(
+    services: Services, tenant: str, model: LoadedModel, series_id: str | None, result: dict[str, Any]
+) -> ForecastOut:
+    out = ForecastOut(
+        id=new_id("forecast"), model_id=model.id, series_id=series_id, created_at=datetime.now(UTC), **result
+    )
+    document, whole = split_forecast(out)
+    blob = services.blobs.put(whole) if whole else None
+    row = ForecastRow(
+        id=out.id,
+        model_id=model.id,
+        series_id=series_id,
+        document=document,
+        blob_sha256=blob.sha256 if blob else None,
+    )
+    with services.database.write() as session:
+        results.save_forecast(session, row, tenant=tenant)
+    return out.model_copy(update={"created_at": row.created_at})
+
+
+def columns(document: dict[str, Any]) -> dict[str, np.ndarray]:
+    """`time`, then `NAME_median` and `NAME_qP` of every channel, each (horizon_steps,)."""
+    table = {"time": np.array(document["time"], dtype=np.float64)}
+    parts = {"median": document["median"], **{f"q{p}": q for p, q in document["quantiles"].items()}}
+    arrays = {name: np.array(values, dtype=np.float64) for name, values in parts.items()}
+    for i, channel in enumerate(document["channels"]):
+        for name, values in arrays.items():
+            table[f"{channel}_{name}"] = values[:, i]
+    return table

@@ -1,0 +1,190 @@
+"""What can be said about a request before it runs: that what it names exists, and fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.dependencies import Services, unknown
+from api.forecasts import service as forecasts
+from domain.errors import DomainError, ErrorItem, InvalidParameters, NotFound, SeriesTooShort, UnknownChannel
+from domain.ids import is_id
+from domain.specs import (
+    EvaluateJob,
+    EvaluateSpec,
+    ForecastJob,
+    JobRequest,
+    LyapunovJob,
+    LyapunovSpec,
+    ReconstructJob,
+    TrainJob,
+    TrainSpec,
+)
+from store import results, series
+from store.tables import AnalysisRow, SeriesRow
+
+MAX_METADATA_BYTES = 8 * 1024
+# Below this nobody can tell chaos from noise, or train and test on different parts.
+MIN_STEPS = 100
+
+
+def check(services: Services, tenant: str, request: JobRequest) -> None:
+    """Raise the DomainError that the worker would meet later."""
+    _check_metadata(request.metadata)
+    if isinstance(request, EvaluateJob | ForecastJob):
+        _check_on_model(services, tenant, request)
+        return
+    with services.database.read() as session:
+        row = _series(session, tenant, request.series_id)
+        if isinstance(request, TrainJob) and request.analysis_id is not None:
+            _check_analysis(session, tenant, request.analysis_id, row)
+    _check_channels(request.channels, row.channels)
+    n_channels = len(request.channels or row.channels)
+    match request:
+        case LyapunovJob():
+            _check_lyapunov(row, request.params, "/params")
+        case TrainJob():
+            _check_train(row, n_channels, request.params, "/params")
+        case ReconstructJob():
+            _check_lyapunov(row, request.params.lyapunov, "/params/lyapunov")
+            _check_train(row, n_channels, request.params.train, "/params/train")
+            _check_evaluate(row, request.params.evaluate, "/params/evaluate")
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    try:
+        text = json.dumps(metadata, allow_nan=False)
+    except ValueError:
+        raise _wrong("/metadata", "Numbers in metadata must be finite.") from None
+    if len(text) > MAX_METADATA_BYTES:
+        raise _wrong("/metadata", f"metadata takes {len(text)} bytes as JSON; at most {MAX_METADATA_BYTES} are kept.")
+    if "\\u0000" in text:
+        raise _wrong("/metadata", "Text in metadata must not contain NUL characters.")
+
+
+def _check_on_model(services: Services, tenant: str, request: EvaluateJob | ForecastJob) -> None:
+    """A stored model against a series, or from a context."""
+    if not is_id(request.model_id, "model"):
+        raise _missing("model", request.model_id)
+    with _at("/model_id", NotFound):
+        model = services.load_model(tenant, request.model_id)
+    if request.channels is not None and request.channels != model.trained.channels:
+        names = ", ".join(model.trained.channels)
+        raise _wrong("/channels", f"The model's channels are {names}; leave `channels` away.")
+    if isinstance(request, ForecastJob):
+        with _below_params():
+            forecasts.check(services, tenant, model, request.params, request.series_id)
+        return
+    with services.database.read() as session:
+        row = forecasts.series_for(session, tenant, model, request.series_id)
+    _check_evaluate(row, request.params, "/params")
+
+
+def _series(session: Session, tenant: str, series_id: str) -> SeriesRow:
+    if not is_id(series_id, "series"):
+        raise _missing("series", series_id)
+    with _at("/series_id", NotFound):
+        return series.get(session, series_id, tenant=tenant)
+
+
+def _check_analysis(session: Session, tenant: str, analysis_id: str, row: SeriesRow) -> None:
+    if not is_id(analysis_id, "analysis"):
+        raise _missing("analysis", analysis_id)
+    with _at("/analysis_id", NotFound):
+        analysis = results.get(session, AnalysisRow, analysis_id, tenant=tenant)
+    if analysis.series_id != row.id:
+        raise _wrong("/analysis_id", f"This analysis is of series {analysis.series_id}, not of {row.id}.")
+
+
+def _check_channels(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for i, name in enumerate(chosen or ()):
+        if name not in known:
+            names = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+            detail = f"The series has no channel {name[:60]!r}; it has {names}."
+            raise UnknownChannel(detail, [ErrorItem(pointer=f"/channels/{i}", detail=detail)])
+        if name in seen:
+            raise _wrong(f"/channels/{i}", f"Channel {name[:60]!r} is named twice.")
+        seen.add(name)
+
+
+def _check_lyapunov(row: SeriesRow, spec: LyapunovSpec, at: str) -> None:
+    longest = _longest_segment(row)
+    if isinstance(spec.embedding_dimension, int) and isinstance(spec.embedding_delay, int):
+        window = (spec.embedding_dimension - 1) * spec.embedding_delay
+        if window + MIN_STEPS > longest:
+            detail = f"The embedding spans {window} steps; the longest run of the series without a gap has {longest}."
+            raise _wrong(f"{at}/embedding_delay", detail)
+
+
+def _check_train(row: SeriesRow, n_channels: int, spec: TrainSpec, at: str) -> None:
+    longest = _longest_segment(row)
+    training = int(longest * (1 - spec.test_fraction) * (1 - spec.validation_fraction))
+    lags = [0] if spec.embedding_lags == "auto" else spec.embedding_lags
+    length = 2 if spec.sequence_length == "auto" else spec.sequence_length
+    if length + lags[-1] >= training:
+        detail = (
+            f"A sequence of {length} steps with lags up to {lags[-1]} does not fit: the training part of the longest run "
+            f"without a gap has {training} steps."
+        )
+        raise _wrong(f"{at}/sequence_length", detail)
+    if spec.latent_dim != "auto" and spec.observation.kind == "identity" and spec.latent_dim < n_channels * len(lags):
+        detail = (
+            f"latent_dim {spec.latent_dim} is too small: the identity observation needs at least {n_channels * len(lags)} "
+            "(channels times lags); raise it or choose the affine observation."
+        )
+        raise _wrong(f"{at}/latent_dim", detail)
+
+
+def _check_evaluate(row: SeriesRow, spec: EvaluateSpec, at: str) -> None:
+    stop = row.n_steps if spec.stop_index is None else spec.stop_index
+    if stop > row.n_steps:
+        raise _wrong(f"{at}/stop_index", f"stop_index {stop} lies beyond the series' {row.n_steps} steps.")
+    if spec.start_index is not None and spec.start_index >= stop:
+        raise _wrong(f"{at}/start_index", f"start_index {spec.start_index} is not before step {stop}.")
+
+
+def _longest_segment(row: SeriesRow) -> int:
+    longest = max((s["stop"] - s["start"] for s in row.profile["segments"]), default=0)
+    if longest < MIN_STEPS:
+        raise SeriesTooShort(
+            f"The longest run of the series without a gap has {longest} steps; at least {MIN_STEPS} are needed.",
+            [ErrorItem(pointer="/series_id")],
+        )
+    return longest
+
+
+def _wrong(pointer: str, detail: str) -> InvalidParameters:
+    return InvalidParameters(detail, [ErrorItem(pointer=pointer, detail=detail)])
+
+
+def _missing(resource: str, id: str) -> NotFound:
+    error = unknown(resource, id)
+    error.errors = [ErrorItem(pointer=f"/{resource}_id")]
+    return error
+
+
+@contextmanager
+def _at(pointer: str, kind: type[DomainError]) -> Iterator[None]:
+    """Say where in the request the mistake lies that the store found."""
+    try:
+        yield
+    except kind as error:
+        error.errors = error.errors or [ErrorItem(pointer=pointer)]
+        raise
+
+
+@contextmanager
+def _below_params() -> Iterator[None]:
+    """Pointers into a forecast's parameters, which lie under /params in a job."""
+    try:
+        yield
+    except DomainError as error:
+        for item in error.errors:
+            if item.pointer is not None and item.pointer != "/series_id":
+                item.pointer = f"/params{item.pointer}"
+        raise

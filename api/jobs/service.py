@@ -1,0 +1,60 @@
+"""What the endpoints of jobs do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.dependencies import Services
+from api.jobs import checks
+from api.jobs.schemas import ValidatedJob
+from api.results import get_document
+from domain.errors import BadRequest, Conflict, ErrorItem, NotReady
+from domain.jobs import TERMINAL, JobStatus
+from domain.specs import JobRequest
+from store import jobs
+from store.tables import JobRow
+
+_MAX_EVENT_SEQ = 2**31 - 1
+
+
+class NoResult(Conflict):
+    code, title = "no_result", "The job has no result"
+
+
+def validate(services: Services, tenant: str, request: JobRequest) -> ValidatedJob:
+    checks.check(services, tenant, request)
+    return ValidatedJob(request=request.model_dump(mode="json"))
+
+
+def submit(services: Services, tenant: str, request: JobRequest, idempotency_key: str | None) -> JobRow:
+    """The stored job, announced to the workers after the commit."""
+    checks.check(services, tenant, request)
+    with services.database.write() as session:
+        submitted = jobs.submit(session, services.settings, request, tenant=tenant, idempotency_key=idempotency_key)
+    if submitted.created:
+        services.publish(submitted.job.id)
+    return submitted.job
+
+
+def event_position(text: str | None) -> int:
+    """The seq that a cursor or Last-Event-ID names; 0, the beginning, without one."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_EVENT_SEQ):
+        detail = "An event's position is its seq, a whole number: give the last one you have seen."
+        raise BadRequest(detail, [ErrorItem(pointer="/query/cursor", detail=detail)])
+    return int(text)
+
+
+def result(services: Services, tenant: str, job_id: str) -> dict[str, Any]:
+    """The document that a succeeded job made."""
+    with services.database.read() as session:
+        job = jobs.get(session, job_id, tenant=tenant)
+        if JobStatus(job.status) not in TERMINAL:
+            raise NotReady(f"The job is {job.status}; its result is not there yet.", retry_after=1)
+        if job.status == JobStatus.CANCELED:
+            raise NoResult("The job was canceled, so it has no result.")
+        if job.status == JobStatus.FAILED:
+            error = job.error or {}
+            raise NoResult(f"The job failed ({error.get('code')}): {error.get('detail')}")
+        return get_document(session, services.blobs, str(job.result_type), str(job.result_id), tenant)

@@ -1,0 +1,118 @@
+"""Endpoints of models: what they are, their files, their forecasts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import ModelId, ServicesDep, TenantDep
+from api.errors import problem_responses
+from api.forecasts import service as forecasts
+from api.forecasts.schemas import ForecastRequest
+from api.headers import PreferDep
+from api.jobs import follow
+from api.jobs import service as jobs
+from api.jobs.endpoints import ACCEPTED, job_response
+from api.models import examples, service
+from api.pagination import Cursor, Limit, PageOut, SeriesFilter
+from api.results import IMMUTABLE, get_document, json_response, list_documents
+from api.validation import StrictRoute
+from domain.documents import ForecastOut, ModelOut, href
+from domain.specs import ForecastJob
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get(
+    "",
+    operation_id="list_models",
+    summary="List models, newest first",
+    response_model=PageOut[ModelOut],
+    responses=problem_responses(400, 422),
+)
+def list_models(
+    services: ServicesDep, tenant: TenantDep, series_id: SeriesFilter = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """Without the loss curve and the sampled attractors; ask for one model to have them."""
+    with services.database.read() as session:
+        page = list_documents(session, "model", tenant, series_id=series_id, cursor=cursor, limit=limit)
+    return json_response(page, immutable=False)
+
+
+@router.get(
+    "/{id}", operation_id="get_model", summary="Get a model", response_model=ModelOut, responses=problem_responses(404)
+)
+def get_model(id: ModelId, services: ServicesDep, tenant: TenantDep) -> Response:
+    """What it is, how it was trained (every seed, what was kept and why), and its report on held-out data."""
+    with services.database.read() as session:
+        return json_response(get_document(session, services.blobs, "model", id, tenant))
+
+
+@router.get(
+    "/{id}/artifacts/{name}",
+    operation_id="get_model_artifact",
+    summary="Download a file of a model",
+    response_class=FileResponse,
+    responses={
+        200: {
+            "description": "The whole file; `ETag` and `Repr-Digest` are its SHA-256.",
+            "content": {"application/octet-stream": _FILE, "application/json": {"schema": {"type": "object"}}},
+        },
+        206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": _FILE}},
+        **problem_responses(400, 404, 416),
+    },
+)
+def get_model_artifact(
+    id: ModelId,
+    name: Annotated[str, Path(examples=["model.safetensors"])],
+    services: ServicesDep,
+    tenant: TenantDep,
+) -> Response:
+    """`model.safetensors` holds weights, scaling and settings, and needs neither torch nor pickle to be read;
+    `model.json` is the model card.
+    """
+    file = service.artifact(services.database, services.blobs, tenant, id, name)
+    headers = IMMUTABLE | {"ETag": f'"{file.sha256}"', "Repr-Digest": f"sha-256=:{file.digest}:"}
+    return FileResponse(file.path, headers=headers, media_type=file.media_type, filename=f"{id}-{name}")
+
+
+@router.post(
+    "/{id}/forecasts",
+    operation_id="create_forecast",
+    summary="Forecast with a model",
+    status_code=201,
+    response_model=ForecastOut,
+    responses={
+        201: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Path of the forecast."}}},
+        **ACCEPTED,
+        **problem_responses(400, 404, 413, 415, 422),
+    },
+)
+async def create_forecast(
+    id: ModelId,
+    request: Annotated[ForecastRequest, Body(openapi_examples=examples.FORECASTS)],
+    services: ServicesDep,
+    tenant: TenantDep,
+    prefer: PreferDep,
+) -> Response:
+    """A short forecast is answered at once with 201 and kept; a long one (`limits` in /v1/capabilities), or any with
+    `Prefer: respond-async`, becomes a job: 202 with its `Location`. Both say how far they can be trusted.
+    """
+    model = await run_in_threadpool(services.load_model, tenant, id)
+    if forecasts.is_small(services, model, request) and not prefer.respond_async:
+        out = await run_in_threadpool(forecasts.answer, services, tenant, model, request.spec(), request.series_id)
+        headers = {"Location": href("forecast", out.id)}
+        return Response(out.model_dump_json(), 201, headers, "application/json")
+    job = ForecastJob(kind="forecast", model_id=id, series_id=request.series_id, params=request.spec())
+    row = await run_in_threadpool(jobs.submit, services, tenant, job, None)
+    headers = {"Location": href("job", row.id)}
+    if prefer.respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    elif prefer.wait is not None:
+        row = await follow.wait(services.database, tenant, row.id, prefer.wait)
+        headers["Preference-Applied"] = f"wait={prefer.wait}"
+    return job_response(row, 202, headers)

@@ -1,0 +1,69 @@
+"""Stored models: loaded once for forecasts, and their files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from domain.documents import MODEL_WEIGHTS
+from domain.errors import NotFound
+from domain.results import LyapunovSpectrum, Predictability
+from dynamics.forecast_inputs import predictability_of
+from models.trained import TrainedModel
+from store import results
+from store.blobs import Blobs
+from store.database import Database
+from store.tables import ModelRow
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a forecast needs of a model; immutable, shared by threads."""
+
+    id: str
+    series_id: str | None
+    trained: TrainedModel
+    predictability: Predictability
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    path: Path
+    media_type: str
+    sha256: str
+
+    @property
+    def digest(self) -> str:
+        """As RFC 9530 has it."""
+        return base64.b64encode(bytes.fromhex(self.sha256)).decode()
+
+
+ModelLoader = Callable[[str, str], LoadedModel]
+
+
+def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoader:
+    """`load(tenant, model_id)`, which keeps the models that were used last: a stored model never changes."""
+
+    @lru_cache(cache_size)
+    def load(tenant: str, model_id: str) -> LoadedModel:
+        with database.read() as session:
+            row = results.get(session, ModelRow, model_id, tenant=tenant)
+            weights = results.artifact(session, model_id, MODEL_WEIGHTS)
+        trained = TrainedModel.from_safetensors(blobs.read(weights.sha256))
+        spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
+        predictability = predictability_of(spectrum, dt=trained.dt, time_unit=trained.time_unit)
+        return LoadedModel(model_id, row.series_id, trained, predictability)
+
+    return load
+
+
+def artifact(database: Database, blobs: Blobs, tenant: str, model_id: str, name: str) -> ArtifactFile:
+    if not name.isprintable():
+        raise NotFound(f"Model {model_id} has no artifact {name!r}.")
+    with database.read() as session:
+        results.get(session, ModelRow, model_id, tenant=tenant)
+        row = results.artifact(session, model_id, name)
+    return ArtifactFile(blobs.path(row.sha256), row.media_type, row.sha256)
