@@ -1,0 +1,102 @@
+"""The command line: `attractor serve | worker | migrate | demo | version`. Imports are late, so that help is quick."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="attractor",
+    help="Dynamical-system reconstruction as a service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path, typer.Option(envvar="ATTRACTOR_DATA_DIR", file_okay=False, help="Where series, models and jobs are kept.")
+]
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(envvar="ATTRACTOR_HOST", help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="ATTRACTOR_PORT", min=0, max=65535, help="0 takes any free port.")] = 8000,
+    data_dir: DataDir = Path("attractor-data"),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each runs one job at a time.")] = 1,
+) -> None:
+    """Run the whole service on this machine: API, page and workers. Ctrl-C stops it."""
+    from cli.serve import CannotServe
+    from cli.serve import serve as run
+
+    try:
+        run(host, port, data_dir, workers, say=lambda line: print(line, flush=True))
+    except CannotServe as error:
+        _fail(str(error))
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: one per core.")] = None,
+) -> None:
+    """Run a worker against ATTRACTOR_DATABASE_URL and ATTRACTOR_BROKER_URL (both unset: the embedded ones)."""
+    from worker.settings import WorkerSettings
+
+    settings = WorkerSettings()
+    if concurrency is not None:
+        settings.concurrency = concurrency
+    settings.cap_threads()
+    from worker.app import run_worker
+
+    raise typer.Exit(run_worker(settings))
+
+
+@app.command()
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail unless the schema is the newest.")
+    ] = False,
+) -> None:
+    """Bring the database of ATTRACTOR_DATABASE_URL (or the embedded one) to the newest schema."""
+    from store import migrate as schema
+    from store.database import Database
+    from store.settings import StoreSettings
+
+    database = Database(StoreSettings())
+    head = schema.head()
+    if not check:
+        schema.upgrade(database)
+    elif schema.current(database) != head:
+        _fail(f"The schema is at revision {schema.current(database)}, not {head}. Run `attractor migrate`.")
+    print(f"The schema is at revision {head}.")
+
+
+FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Series -> spectrum -> model -> forecast, on a service of its own (see `attractor demo --help`)."""
+    from cli.demo import demo as run
+
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command()(run)
+    single(context.args, prog_name="attractor demo")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(installed_version("attractor"))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"attractor: {message}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,150 @@
+"""`attractor serve`: the whole service on one machine, as one command. Children do the work; this process watches them."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from alembic.util import CommandError
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.child import SOCKET_FD
+from cli.supervisor import CrashLoop, Program, Supervisor
+from store import migrate
+from store.database import Database
+from store.settings import StoreSettings
+
+READY_SECONDS = 60.0
+BACKLOG = 1024
+
+
+class CannotServe(Exception):
+    """The service cannot start; the message says why and what to do."""
+
+
+def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str], None]) -> None:
+    """Run API and workers until SIGINT or SIGTERM. Raises `CannotServe`; leaves no process behind in any case."""
+    data_dir = data_dir.resolve()
+    address = _loopback_address(host)
+    with _only_instance(data_dir) as claim, _listen(address, host, port) as listener:
+        url = _url(host, listener)
+        claim.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+        env = os.environ | {"ATTRACTOR_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+        _migrate(data_dir)
+        supervisor = Supervisor(_programs(env, listener, workers), say)
+
+        async def when_started() -> None:
+            await _wait_until_ready(url)
+            plural = "worker" if workers == 1 else "workers"
+            say(f"attractor is ready at {url}  (data in {data_dir}, {workers} {plural}, Ctrl-C stops it)")
+
+        try:
+            asyncio.run(supervisor.run(when_started))
+        except CrashLoop as error:
+            raise CannotServe(str(error)) from error
+
+
+def _loopback_address(host: str) -> str:
+    """The address to bind. Refuses every other than loopback: there are no keys yet that would protect it."""
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        raise CannotServe(f"The host {host!r} is not known: {error}.") from error
+    if not all(ipaddress.ip_address(address.split("%")[0]).is_loopback for address in addresses):
+        raise CannotServe(
+            f"Refusing to listen on {host}: whoever reaches that address could read and delete everything, since there are "
+            "no keys. Use 127.0.0.1, and a reverse proxy or an SSH tunnel to reach it from elsewhere."
+        )
+    return min(addresses, key=lambda address: (":" in address, address))
+
+
+@contextmanager
+def _only_instance(data_dir: Path) -> Iterator[Path]:
+    """Hold the lock of the data directory; yields the file in which the holder says who it is."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotServe(f"The data directory {data_dir} cannot be made: {error.strerror}.") from error
+    claim = data_dir / "serve.json"
+    lock = FileLock(data_dir / "serve.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CannotServe(_taken(data_dir, claim)) from error
+    try:
+        yield claim
+    finally:
+        claim.unlink(missing_ok=True)
+        lock.release()
+
+
+def _taken(data_dir: Path, claim: Path) -> str:
+    try:
+        holder = json.loads(claim.read_text())
+        who = f"process {holder['pid']} already serves it at {holder['url']}"
+    except (OSError, ValueError):
+        who = "another process is about to serve it"
+    return f"The data directory {data_dir} is in use: {who}. Stop that one, or choose another with --data-dir."
+
+
+@contextmanager
+def _listen(address: str, host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+        except OSError as error:
+            raise CannotServe(
+                f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port (0 takes any free one)."
+            ) from error
+        listener.listen(BACKLOG)
+        yield listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _programs(env: dict[str, str], listener: socket.socket, workers: int) -> list[Program]:
+    def command(role: str) -> list[str]:
+        return [sys.executable, "-m", "cli.child", role]
+
+    api = Program("api", command("api"), env | {SOCKET_FD: str(listener.fileno())}, (listener.fileno(),))
+    names = ["worker"] if workers == 1 else [f"worker-{number}" for number in range(1, workers + 1)]
+    share = max(1, (os.cpu_count() or 1) // workers)
+    worker_env = env | {"ATTRACTOR_THREADS": str(share), "ATTRACTOR_CONCURRENCY": "1"}
+    return [api, *(Program(name, command("worker"), worker_env) for name in names)]
+
+
+def _migrate(data_dir: Path) -> None:
+    database = Database(StoreSettings(data_dir=data_dir))
+    try:
+        migrate.upgrade(database)
+    except (CommandError, SQLAlchemyError) as error:
+        raise CannotServe(f"The database could not be brought to the newest schema: {error}") from error
+    finally:
+        database.close()
+
+
+async def _wait_until_ready(url: str) -> None:
+    deadline = asyncio.get_running_loop().time() + READY_SECONDS
+    async with httpx.AsyncClient(base_url=url, timeout=5.0, trust_env=False) as client:
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                if (await client.get("/readyz")).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass  # not up yet
+            await asyncio.sleep(0.05)
+    raise CannotServe(f"The API did not become ready within {READY_SECONDS:g} s; its lines are above.")

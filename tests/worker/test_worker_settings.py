@@ -1,0 +1,34 @@
+"""Settings of the worker, and what they do to the environment of the numeric libraries."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def environment(monkeypatch) -> dict[str, str]:
+    fresh: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", fresh)
+    return fresh
+
+
+def test_the_embedded_queue_has_one_process(environment):
+    assert WorkerSettings(concurrency=8).processes == 1
+    assert WorkerSettings(concurrency=8, broker_url="redis://localhost/0").processes == 8
+    assert WorkerSettings(broker_url="redis://localhost/0").processes == os.cpu_count()
+
+
+def test_the_cores_are_shared_among_the_processes(environment, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    WorkerSettings(concurrency=4, broker_url="redis://localhost/0").cap_threads()
+    assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")} == {"4"}
+
+
+def test_what_the_operator_has_set_is_kept(environment):
+    environment["OMP_NUM_THREADS"] = "3"
+    WorkerSettings(threads=1).cap_threads()
+    assert (environment["OMP_NUM_THREADS"], environment["NUMBA_NUM_THREADS"]) == ("3", "1")

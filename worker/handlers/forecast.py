@@ -1,0 +1,74 @@
+"""`kind: forecast`: a model and where to start -> Forecast. The API answers the small ones by the same functions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from domain.documents import ForecastOut, split_forecast
+from domain.ids import new_id
+from domain.results import ForecastStart, LyapunovSpectrum
+from domain.series import SeriesProfile
+from domain.specs import ForecastJob
+from dynamics.forecast_inputs import context_values, predictability_of, start_in_series
+from dynamics.forecasting import forecast
+from models.trained import TrainedModel
+from store import series
+from store.tables import ForecastRow
+from worker.context import Context, Outcome
+from worker.handlers.inputs import load_model
+
+
+def run(context: Context) -> Outcome:
+    request = context.request
+    assert isinstance(request, ForecastJob)
+    row, model = load_model(context, request.model_id)
+    series_id = None if request.params.context else request.series_id or row.series_id
+    values, start = _observations(context, request, model, series_id)
+    spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
+    result = forecast(
+        model,
+        values,
+        spec=request.params,
+        start=start,
+        predictability=predictability_of(spectrum, dt=model.dt, time_unit=model.time_unit),
+        reporter=context.reporter,
+    )
+    document = ForecastOut(
+        **dict(result),
+        id=new_id("forecast"),
+        model_id=row.id,
+        series_id=series_id,
+        job_id=context.job.id,
+        created_at=datetime.now(UTC),
+    )
+    short, long = split_forecast(document)
+    return Outcome(
+        ForecastRow(
+            id=document.id,
+            series_id=series_id,
+            model_id=row.id,
+            document=short,
+            blob_sha256=None if long is None else context.blobs.put(long).sha256,
+        )
+    )
+
+
+def _observations(
+    context: Context, request: ForecastJob, model: TrainedModel, series_id: str | None
+) -> tuple[np.ndarray, ForecastStart]:
+    """The rows (L, N) that the forecast starts from, in the model's channels."""
+    spec = request.params
+    if spec.context is not None:
+        return context_values(spec.context, channels=model.channels, context_steps=model.context_steps, dt=model.dt)
+    with context.database.read() as session:
+        row = series.get(session, str(series_id), tenant=context.job.tenant)
+    rows, start = start_in_series(
+        SeriesProfile.model_validate(row.profile).segments,
+        start_index=spec.start_index,
+        context_steps=model.context_steps,
+        dt=row.dt,
+    )
+    columns = series.channel_indices(row, request.channels or model.channels)
+    return np.asarray(series.load_values(context.blobs, row)[rows][:, columns], dtype=np.float64), start

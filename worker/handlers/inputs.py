@@ -1,0 +1,73 @@
+"""What handlers load, and the rows they save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.documents import MODEL_WEIGHTS
+from domain.errors import InvalidParameters
+from domain.results import LyapunovAnalysis
+from domain.specs import EvaluateSpec
+from models.trained import TrainedModel
+from store import results, series
+from store.tables import AnalysisRow, ModelRow, SeriesRow
+from worker.context import Context
+
+Segments = list[tuple[int, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class SeriesInput:
+    """A stored series, cut to the job's channels."""
+
+    row: SeriesRow
+    channels: list[str]
+    segments: Segments
+
+    @property
+    def values(self) -> list[np.ndarray]:
+        return [values for _, values in self.segments]
+
+
+def load_series(context: Context, series_id: str, channels: list[str] | None) -> SeriesInput:
+    with context.database.read() as session:
+        row = series.get(session, series_id, tenant=context.job.tenant)
+    chosen = channels or list(row.channels)
+    return SeriesInput(row, chosen, series.load_segments(context.blobs, row, chosen))
+
+
+def load_model(context: Context, model_id: str) -> tuple[ModelRow, TrainedModel]:
+    with context.database.read() as session:
+        row = results.get(session, ModelRow, model_id, tenant=context.job.tenant)
+        weights = results.artifact(session, model_id, MODEL_WEIGHTS)
+    return row, TrainedModel.from_safetensors(context.blobs.read(weights.sha256))
+
+
+def rows_between(segments: Segments, start: int, stop: int) -> Segments:
+    """What of the segments lies in the rows [start, stop) of the series."""
+    cut = [(max(first, start), values[max(0, start - first) : max(0, stop - first)]) for first, values in segments]
+    return [(first, values) for first, values in cut if len(values)]
+
+
+def reference_steps(spec: EvaluateSpec, default: tuple[int, int], n_steps: int) -> tuple[int, int]:
+    """Rows [start, stop) of a series of `n_steps` that a model is measured against; InvalidParameters if there are none."""
+    start = default[0] if spec.start_index is None else spec.start_index
+    stop = spec.stop_index or (default[1] if spec.start_index is None else n_steps)
+    if not start < stop <= n_steps:
+        raise InvalidParameters(
+            f"The reference part would be the rows {start} to {stop} of a series with {n_steps}. "
+            "Give start_index < stop_index within the series."
+        )
+    return start, stop
+
+
+def analysis_row(id: str, given: SeriesInput, found: LyapunovAnalysis) -> AnalysisRow:
+    return AnalysisRow(
+        id=id,
+        series_id=given.row.id,
+        channels=given.channels,
+        channels_hash=results.channels_hash(given.channels),
+        document=found.model_dump(mode="json"),
+    )

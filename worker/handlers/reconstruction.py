@@ -1,0 +1,184 @@
+"""What `train` and `reconstruct` share: analysis -> training -> evaluation -> Model, each finished part kept for later attempts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from domain.base import Document, Warning_
+from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, artifact_href, summary
+from domain.ids import new_id
+from domain.results import LyapunovAnalysis, ReconstructionReport, TrainingHistory
+from domain.specs import EvaluateSpec, LyapunovSpec, TrainSpec
+from dynamics.evaluation import evaluate
+from dynamics.lyapunov import analyze
+from dynamics.reporting import Reporter
+from dynamics.training import train
+from models.trained import TrainedModel
+from store.tables import ArtifactRow, ModelRow
+from worker.context import Context, Outcome
+from worker.handlers.inputs import SeriesInput, analysis_row, reference_steps, rows_between
+from worker.stages import Stages
+
+EVALUATION_SECONDS = 5.0
+NO_HELD_OUT = "Nothing was held out (test_fraction 0): the report is on the validation part, which chose among checkpoints and seeds."
+_COLUMNS = {"id", "series_id", "analysis_id", "job_id", "created_at"}
+
+
+class ChosenAnalysis(Document):
+    """The analysis that tunes the training: one that is there already, or one that this job makes."""
+
+    id: str
+    is_new: bool
+    found: LyapunovAnalysis
+
+
+def reconstruct(
+    context: Context,
+    given: SeriesInput,
+    *,
+    lyapunov: LyapunovSpec,
+    training: TrainSpec,
+    evaluation: EvaluateSpec,
+    existing_analysis: Callable[[], ChosenAnalysis | None] = lambda: None,
+) -> Outcome:
+    """A Model of the series, with its Analysis where the job had to make one."""
+    dt, unit = given.row.dt, given.row.time_unit
+    reference_steps(evaluation, (0, given.row.n_steps), given.row.n_steps)  # refuse before the training, not after it
+    stages = Stages(
+        context.reporter,
+        {
+            "analysis": lyapunov.budget_seconds,
+            "training": training.budget_seconds,
+            "evaluation": EVALUATION_SECONDS,
+        },
+    )
+
+    def choose_analysis(reporter: Reporter) -> ChosenAnalysis:
+        existing = existing_analysis()
+        if existing is not None:
+            return existing
+        found = analyze(given.values, dt=dt, time_unit=unit, spec=lyapunov, reporter=reporter)
+        return ChosenAnalysis(id=new_id("analysis"), is_new=True, found=found)
+
+    analysis = stages.run(
+        "analysis",
+        choose_analysis,
+        dump=lambda chosen: chosen.model_dump_json().encode(),
+        load=ChosenAnalysis.model_validate_json,
+    )
+    model, history = stages.run(
+        "training",
+        lambda reporter: train(
+            given.segments,
+            channels=given.channels,
+            dt=dt,
+            time_unit=unit,
+            spec=training,
+            analysis=analysis.found,
+            reporter=reporter,
+        ),
+        dump=_dump_trained,
+        load=_load_trained,
+    )
+    report = _evaluate(
+        given, model, history, evaluation, analysis.found.lambda_max.value, stages.reporter("evaluation")
+    )
+    row, artifacts = _save(context, given, analysis, model, history, report)
+    made = [analysis_row(analysis.id, given, analysis.found)] if analysis.is_new else []
+    return Outcome(row, (*made, *artifacts))
+
+
+def _evaluate(
+    given: SeriesInput,
+    model: TrainedModel,
+    history: TrainingHistory,
+    spec: EvaluateSpec,
+    lambda_max: float | None,
+    reporter: Reporter,
+) -> ReconstructionReport:
+    """The report on the held-out part, or on the validation part (with a warning) where nothing was held out."""
+    held_out = history.test_steps[0] < history.test_steps[1]
+    start, stop = reference_steps(spec, history.test_steps if held_out else history.validation_steps, given.row.n_steps)
+    report = evaluate(
+        model,
+        [values for _, values in rows_between(given.segments, start, stop)],
+        spec=spec,
+        lambda_max=lambda_max,
+        reference_steps=(start, stop),
+        reporter=reporter,
+    )
+    if not held_out and spec.start_index is None:
+        report.warnings.append(Warning_(code="no_held_out_data", detail=NO_HELD_OUT))
+    return report
+
+
+def _dump_trained(trained: tuple[TrainedModel, TrainingHistory]) -> bytes:
+    model, history = trained
+    return history.model_dump_json().encode() + b"\n" + model.to_safetensors()
+
+
+def _load_trained(data: bytes) -> tuple[TrainedModel, TrainingHistory]:
+    history, _, model = data.partition(b"\n")
+    return TrainedModel.from_safetensors(model), TrainingHistory.model_validate_json(history)
+
+
+def _save(
+    context: Context,
+    given: SeriesInput,
+    analysis: ChosenAnalysis,
+    model: TrainedModel,
+    history: TrainingHistory,
+    report: ReconstructionReport,
+) -> tuple[ModelRow, list[ArtifactRow]]:
+    """The model's files become blobs here; its rows are for the transaction that ends the job."""
+    model_id = new_id("model")
+    document = ModelOut(
+        id=model_id,
+        series_id=given.row.id,
+        analysis_id=analysis.id,
+        job_id=context.job.id,
+        created_at=datetime.now(UTC),
+        architecture=model.architecture,
+        latent_dim=model.latent_dim,
+        hidden_dim=model.hidden_dim,
+        n_parameters=model.n_parameters,
+        observation={"kind": model.observation_kind},
+        forcing=history.settings["forcing"],
+        channels=model.channels,
+        lags=model.lags,
+        dt=model.dt,
+        time_unit=model.time_unit,
+        training=history,
+        report=report,
+        artifacts=[],
+    )
+    card = summary("model", document.model_dump(mode="json", exclude={"artifacts"})) | {"citation": model.map.citation}
+    files = [
+        _artifact(context, model_id, MODEL_WEIGHTS, "application/octet-stream", model.to_safetensors()),
+        _artifact(context, model_id, MODEL_CARD, "application/json", _json(card)),
+    ]
+    document.artifacts = [
+        Artifact(
+            name=f.name, media_type=f.media_type, bytes=f.n_bytes, sha256=f.sha256, href=artifact_href(model_id, f.name)
+        )
+        for f in files
+    ]
+    row = ModelRow(
+        id=model_id,
+        series_id=given.row.id,
+        analysis_id=analysis.id,
+        document=document.model_dump(mode="json", exclude=_COLUMNS),
+    )
+    return row, files
+
+
+def _artifact(context: Context, model_id: str, name: str, media_type: str, data: bytes) -> ArtifactRow:
+    blob = context.blobs.put(data)
+    return ArtifactRow(model_id=model_id, name=name, media_type=media_type, sha256=blob.sha256, n_bytes=blob.n_bytes)
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=2, allow_nan=False).encode()

@@ -1,0 +1,44 @@
+"""`kind: train`: series, and the analysis that tunes the forcing -> Model."""
+
+from __future__ import annotations
+
+from domain.errors import InvalidParameters
+from domain.results import LyapunovAnalysis
+from domain.specs import EvaluateSpec, LyapunovSpec, TrainJob
+from store import results
+from store.tables import AnalysisRow
+from worker.context import Context, Outcome
+from worker.handlers.inputs import SeriesInput, load_series
+from worker.handlers.reconstruction import ChosenAnalysis, reconstruct
+
+
+def run(context: Context) -> Outcome:
+    request = context.request
+    assert isinstance(request, TrainJob)
+    given = load_series(context, request.series_id, request.channels)
+    return reconstruct(
+        context,
+        given,
+        lyapunov=LyapunovSpec(),
+        training=request.params,
+        evaluation=EvaluateSpec(),
+        existing_analysis=lambda: _existing(context, given, request.analysis_id),
+    )
+
+
+def _existing(context: Context, given: SeriesInput, analysis_id: str | None) -> ChosenAnalysis | None:
+    """The analysis that was asked for, else the newest of the same channels of the series, if there is one."""
+    tenant = context.job.tenant
+    with context.database.read() as session:
+        if analysis_id is None:
+            row = results.analysis_of(session, given.row.id, given.channels, tenant=tenant)
+        else:
+            row = results.get(session, AnalysisRow, analysis_id, tenant=tenant)
+    if row is None:
+        return None
+    if (row.series_id, row.channels) != (given.row.id, given.channels):
+        raise InvalidParameters(
+            f"Analysis {row.id} is of the channels {', '.join(row.channels)} of series {row.series_id}, "
+            f"not of {', '.join(given.channels)} of {given.row.id}. Name another one, or none."
+        )
+    return ChosenAnalysis(id=row.id, is_new=False, found=LyapunovAnalysis.model_validate(row.document))
