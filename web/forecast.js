@@ -82,9 +82,8 @@ async function picture(forecast, series) {
   const levels = Object.keys(forecast.quantiles).sort((a, b) => a - b);
   const markers = [{ x: start.time, text: "start", kind: "start" }];
   if (horizon !== null) markers.push({ x: horizon, text: "predictability horizon", kind: "horizon" });
-  if (forecast.trusted_steps) {
-    const at = forecast.time[Math.min(forecast.trusted_steps, forecast.time.length) - 1];
-    markers.push({ x: at, text: "ensemble spread over a tenth", kind: "trusted" });
+  if (forecast.trusted_steps && forecast.trusted_steps < forecast.horizon_steps) {
+    markers.push({ x: forecast.time[forecast.trusted_steps - 1], text: "ensemble spread over a tenth", kind: "trusted" });
   }
   const charts = forecast.channels.slice(0, SHOWN_CHANNELS).map((name, k, shown) => {
     const known = data ? data.values.map((row) => row[data.channels.indexOf(name)]) : [];

@@ -22,11 +22,9 @@ class Client:
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(60.0, read=120.0), trust_env=False)
 
-    def upload(self, name: str, content: bytes | Path, fields: dict[str, str]) -> dict[str, Any]:
-        if isinstance(content, Path):
-            with content.open("rb") as file:
-                return self._json("POST", "/v1/series", data=fields, files={"file": (name, file)})
-        return self._json("POST", "/v1/series", data=fields, files={"file": (name, content)})
+    def upload(self, path: Path, fields: dict[str, str]) -> dict[str, Any]:
+        with path.open("rb") as file:
+            return self._json("POST", "/v1/series", data=fields, files={"file": (path.name, file)})
 
     def submit(self, series_id: str, train: dict[str, Any]) -> dict[str, Any]:
         request = {"kind": "reconstruct", "series_id": series_id, "params": {"train": train}}

@@ -67,7 +67,7 @@ def _run(
         console.print(
             f"  {service.url} is up\n[bold]Uploading[/] {path or 'Lorenz-63, 10,000 steps, 5 % noise'}", highlight=False
         )
-        series = _upload(client, path, dt, time_unit)
+        series = _upload(client, path, dt, time_unit, output)
         report.audit(console, series)
         clock.lap("upload")
         job = client.submit(series["id"], {"budget_seconds": budget})
@@ -86,14 +86,14 @@ def _run(
         _leave(console, service, data_dir, model["id"], serve)
 
 
-def _upload(client: Client, path: Path | None, dt: float | None, time_unit: str) -> dict[str, Any]:
+def _upload(client: Client, path: Path | None, dt: float | None, time_unit: str, output: Path) -> dict[str, Any]:
     if path is None:
-        fields = {"name": "Lorenz-63 with 5 % noise", "dt": str(lorenz.DT), "time_unit": "s"}
-        return client.upload("lorenz63.csv", lorenz.as_csv(lorenz.observed()), fields)
-    fields = {"name": path.name, "time_unit": time_unit}
-    if dt is not None:
-        fields["dt"] = str(dt)
-    return client.upload(path.name, path, fields)
+        path, dt, time_unit, name = output / "lorenz63.csv", lorenz.DT, "s", "Lorenz-63 with 5 % noise"
+        path.write_bytes(lorenz.as_csv(lorenz.observed()))
+    else:
+        name = path.name
+    fields = {"name": name, "time_unit": time_unit} | ({} if dt is None else {"dt": str(dt)})
+    return client.upload(path, fields)
 
 
 def _follow(console: Console, client: Client, job: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""`attractor demo`, whole: a real service, a real job, a real picture; and what it says when something is wrong."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cli.demo import lorenz, progress, report
+
+pytestmark = pytest.mark.e2e
+
+
+def run_demo(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli.main", "demo", "--data-dir", str(tmp_path / "out" / "data"), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=280, env={**os.environ, "COLUMNS": "140"}, check=False
+    )
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 50_000
+
+
+def test_the_demo_learns_lorenz(tmp_path: Path) -> None:
+    done = run_demo(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert "\x1b" not in said  # no terminal: no colours, no moving bars
+    exponent = float(said.split("largest exponent: ")[1].split()[0])
+    assert exponent == pytest.approx(lorenz.KNOWN_EXPONENTS[0], rel=0.1)
+    divergence = float(next(line for line in said.splitlines() if "d_stsp" in line).split("│")[2])
+    assert 0 < divergence < 0.6
+    assert "the series: chaotic" in said
+    assert "predictability time: an error doubles every" in said
+    assert is_png(tmp_path / "out" / "reconstruction.png")
+
+
+def test_the_demo_takes_a_file_of_ones_own(tmp_path: Path) -> None:
+    t = np.arange(3000) * 0.05
+    noise = 0.01 * np.random.default_rng(1).standard_normal(len(t))
+    np.save(tmp_path / "cycle.npy", (np.sin(t) + 0.3 * np.sin(2 * t) + noise)[:, None])
+    done = run_demo(
+        tmp_path, "--series", str(tmp_path / "cycle.npy"), "--dt", "0.05", "--time-unit", "s", "--budget", "4"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3,000 steps of 1 channels, dt = 0.05 s" in done.stdout
+    assert "the series: chaotic" not in done.stdout
+    assert is_png(tmp_path / "out" / "reconstruction.png")
+
+
+def test_a_bad_file_is_explained_in_the_services_words(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("x,y\n1,2\n3,oops\n")
+    done = run_demo(tmp_path, "--series", str(tmp_path / "bad.csv"))
+    assert done.returncode == 1
+    assert "oops" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_rk4_converges_with_order_four() -> None:
+    start, span = np.array([1.0, 1.0, 20.0]), 0.5
+
+    def end(n: int) -> np.ndarray:
+        u = start
+        for _ in range(n):
+            u = lorenz.step(u, span / n)
+        return u
+
+    exact = end(4096)
+    errors = [np.linalg.norm(end(n) - exact) for n in (64, 128, 256)]
+    slopes = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert slopes == pytest.approx([4, 4], abs=0.25)
+
+
+def test_the_noise_is_five_percent() -> None:
+    clean, noisy = lorenz.trajectory(4000), lorenz.observed(4000)
+    assert (noisy - clean).std(axis=0) / clean.std(axis=0) == pytest.approx(0.05, rel=0.05)
+
+
+EVENTS = [
+    {"seq": 1, "type": "status", "data": {"status": "queued"}},
+    {
+        "seq": 2,
+        "type": "progress",
+        "data": {"phase": "training", "fraction": 0.5, "metrics": {"loss": 0.013}, "eta_s": 8.0},
+    },
+    {"seq": 3, "type": "message", "data": {"level": "info", "text": "Kernels are compiled."}},
+    {"seq": 4, "type": "status", "data": {"status": "succeeded"}},
+]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_told_on_a_terminal_and_off_it(terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    assert progress.show(console, iter(EVENTS)) == EVENTS[-1]
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Kernels are compiled." in said
+    assert ("100%" if terminal else "50%  training  loss 0.013, about 8 s left") in said
+
+
+def test_what_is_undefined_says_why() -> None:
+    unknown = {"value": None, "reason": "the series is noise", "ci": None, "level": None, "unit": "1/s"}
+    assert "the series is noise" in report.lambda_max({"lambda_max": unknown}, known=False)
+    nothing = {"predictability": {"time": None, "steps": None, "unit": "s", "reason": "nothing diverges"}}
+    assert "nothing diverges" in report.predictability(nothing)

@@ -1,0 +1,230 @@
+"""The page, driven in a real browser against a real service, as a person would: look, drop, click, wait, read."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cli.demo.lorenz import as_csv, observed
+from cli.demo.service import running_service
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+JOB_MILLISECONDS = 240_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+    if program is None:
+        message = "Chromium is not installed (Debian: apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    with running_service(folder / "data", folder / "service.log") as service:
+        yield service.url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """A page that fails the test for any error in its console: a script's own, or a breach of the content security policy."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, base_url=url, accept_downloads=True)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    # Refusals that a test provokes are logged by the browser as well; they are shown on the page and checked there.
+    opened.on(
+        "console", lambda m: complaints.append(m.text) if m.type == "error" and "status of 4" not in m.text else None
+    )
+    yield opened
+    context.close()
+    assert not complaints
+
+
+@pytest.fixture(scope="module")
+def lorenz_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("series") / "lorenz.csv"
+    path.write_bytes(as_csv(observed(4000)))
+    return path
+
+
+def upload(page: Page, path: Path, **fields: str) -> None:
+    page.goto("/")
+    page.get_by_label("Drop a file here").set_input_files(path)
+    for label, text in fields.items():
+        page.get_by_label(label.replace("_", " ")).fill(text)
+    page.get_by_role("button", name="Upload and check").click()
+
+
+def start(page: Page, **advanced: str) -> None:
+    page.get_by_text("Advanced").click()
+    for label, text in advanced.items():
+        page.get_by_label(label.replace("_", " ")).fill(text)
+    page.get_by_role("button", name="Start reconstruction").click()
+
+
+def inked(page: Page, nth: int) -> int:
+    """Pixels of the n-th canvas that are not transparent."""
+    return (
+        page.locator("canvas")
+        .nth(nth)
+        .evaluate(
+            "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 0).length"
+        )
+    )
+
+
+def assert_fits(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path) -> None:
+    upload(page, lorenz_csv, Time_between_steps="0.01", Unit_of_time="s", Name="A Lorenz series")
+    expect(page.get_by_role("heading", name="A Lorenz series")).to_be_visible()
+    expect(page.get_by_text("4,000 steps of 3 channels, one every 0.01 s")).to_be_visible()
+    expect(page.locator(".chart svg")).to_have_count(3)
+
+    start(page, Training_budget="4", Training_runs="2")
+    expect(page.get_by_role("progressbar", name="Progress of the job")).to_be_visible()
+    assert re.search(r"#job_[0-9a-f]{32}$", page.url)
+    page.reload()  # the address says which job; nothing is lost
+    expect(page.get_by_role("heading", name="In plain words")).to_be_visible(timeout=JOB_MILLISECONDS)
+    expect(page.locator(".badge", has_text="succeeded")).to_be_visible()
+
+    expect(page.get_by_text("Largest Lyapunov exponent")).to_be_visible()
+    spectrum = page.get_by_role("region", name="Exponents in 1/s (nats)")
+    expect(spectrum.get_by_role("row")).to_have_count(4)
+    for name in ("d_stsp", "d_h", "prediction_error"):
+        expect(
+            page.get_by_role("region", name="Measures on held-out data").get_by_text(name, exact=True)
+        ).to_be_visible()
+
+    assert min(inked(page, 0), inked(page, 1)) > 1000
+    page.locator("canvas").first.scroll_into_view_if_needed()
+    before = page.locator("canvas").first.evaluate("c => c.toDataURL()")
+    page.locator("canvas").first.press("ArrowLeft")
+    page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=before)
+
+    page.get_by_label("Counted in").select_option("steps")
+    page.get_by_label("How far").fill("150")
+    page.get_by_label("From step").fill("3400")
+    page.get_by_role("button", name="Forecast", exact=True).click()
+    forecast = page.locator("section", has=page.get_by_role("heading", name="Forecast", exact=True))
+    expect(forecast.locator(".chart path.band")).to_have_count(3)
+    expect(forecast.get_by_text("predictability horizon")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Forecast CSV").click()
+    download.value.save_as(tmp_path / "forecast.csv")
+    table = np.genfromtxt(tmp_path / "forecast.csv", delimiter=",", names=True)
+    assert len(table) == 150
+    assert table["time"][0] == pytest.approx(34.0)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="model.safetensors").click()
+    download.value.save_as(tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_size > 100
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert_fits(page)
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("region", name="Newest first").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="A Lorenz series")).to_be_visible()
+    expect(page.locator(".chart path.band").first).to_be_visible()  # the forecast made before is shown again
+    assert_fits(page)
+
+
+def test_a_refused_file_says_what_and_where(page: Page, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("x,y\n" + "\n".join(f"{i},{i % 7}" for i in range(50)) + "\n51,oops\n")
+    upload(page, bad)
+    problem = page.get_by_role("alert")
+    expect(problem).to_contain_text("rows 50")
+    expect(problem).to_contain_text("oops")
+    expect(problem).to_contain_text("Request req_")
+    assert page.url.endswith("/")
+
+
+def test_what_the_audit_did_is_shown_with_its_rows(page: Page, tmp_path: Path) -> None:
+    values = np.round(np.sin(np.arange(600) * 0.3)[:, None] * [1, 2], 6).astype(object)
+    values[[118, 119], 0] = ""
+    path = tmp_path / "gap.csv"
+    path.write_text("a,b\n" + "\n".join(",".join(map(str, row)) for row in values))
+    page.goto("/")
+    page.get_by_label("Drop a file here").set_input_files(path)
+    page.get_by_label("Missing values").select_option("interpolate")
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.locator(".issue", has_text="118, 119")).to_be_visible()
+
+
+def test_a_file_can_be_dropped(page: Page) -> None:
+    page.goto("/")
+    page.locator(".drop").evaluate(
+        """drop => {
+            const data = new DataTransfer();
+            data.items.add(new File(["x\\n1\\n2\\n"], "dropped.csv", {type: "text/csv"}));
+            drop.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+        }"""
+    )
+    expect(page.get_by_text("dropped.csv")).to_be_visible()
+    expect(page.get_by_role("button", name="Upload and check")).to_be_enabled()
+
+
+def test_a_running_job_can_be_canceled_by_keyboard(page: Page, lorenz_csv: Path) -> None:
+    upload(page, lorenz_csv, Time_between_steps="0.01", Name="To be canceled")
+    start(page, Training_budget="600")
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(page.locator(".badge", has_text="running")).to_be_visible(timeout=30_000)
+    cancel.focus()
+    page.wait_for_timeout(1500)  # progress goes on; the keyboard's place must stay
+    expect(cancel).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".badge", has_text=re.compile("^canceled$"))).to_be_visible(timeout=30_000)
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.locator(".badge", has_text=re.compile("^canceled$")).first).to_be_visible()
+
+
+def test_the_sample_series_is_what_it_says(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("button", name="Use a sample instead").click()
+    expect(page.get_by_role("heading", name="Lorenz-63 with 5 % noise")).to_be_visible()
+    channels = page.get_by_role("region", name="Channels")
+    means = [
+        float(row.get_by_role("cell").nth(3).inner_text().replace("−", "-"))
+        for row in channels.get_by_role("row").all()[1:]
+    ]
+    assert means[2] == pytest.approx(23.55, abs=0.5)  # <z> of the Lorenz attractor at rho = 28
+
+
+def test_an_unknown_address_is_explained(page: Page) -> None:
+    page.goto("/#job_" + "0" * 32)
+    expect(page.get_by_role("alert")).to_contain_text("Not found")
+    page.goto("/#nonsense")
+    expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_system(browser: Browser, url: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, base_url=url)
+    page = context.new_page()
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    red, green, blue = map(
+        int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3]
+    )
+    assert (red + green + blue > 600) == (scheme == "light")
+    context.close()
