@@ -142,9 +142,14 @@ class ValidPredictionTime(Document):
 class ReconstructionReport(Document):
     """How good a model is, measured on data it has not seen."""
 
-    verdict: Literal["good", "fair", "poor", "diverged", "collapsed"]
+    verdict: Literal["good", "fair", "poor", "diverged", "collapsed", "undecided"]
     detail: str = Field(description="In plain words, with advice where the model is not good.")
     d_stsp: Measure
+    d_stsp_long: Measure | None = Field(
+        default=None,
+        description="d_stsp against a long generated series that carries the measurement noise: hardly biased by a short or noisy "
+        "reference. A variant of its own; up to 5 coordinates.",
+    )
     d_h: Measure
     prediction_error: Measure
     valid_prediction_time: ValidPredictionTime
