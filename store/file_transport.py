@@ -1,15 +1,18 @@
 """The embedded broker: a kombu transport whose queue is a directory and whose message is a file.
 
 kombu has a filesystem transport, but it writes a message under its final name, and a reader that meets the half-written
-file dies of it. Here a message is written under another name and renamed, so it is there whole or not at all; a file
-that is garbage nevertheless (a full disk, a stray editor) is set aside with a warning. A message is taken by renaming
-it, which only one reader can do. It does direct queues only: what an announcement of a job needs.
+file dies of it. Here a message is written under another name and renamed, so it is there whole or not at all; it
+begins with its own SHA-256, and a file that is garbage nevertheless (a full disk, a stray editor) is set aside with a
+warning. A message is taken by renaming it, which only one reader can do. It does direct queues only: what an
+announcement of a job needs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -18,6 +21,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from celery.signals import worker_shutting_down
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
 from store.settings import FILE_QUEUE_SCHEME
@@ -51,7 +55,7 @@ class Channel(virtual.Channel):
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex}"
         folder = self._folder(queue)
         unfinished = folder / f"{name}.tmp"
-        unfinished.write_text(json.dumps(message), encoding="utf-8")
+        unfinished.write_bytes(_seal(message))
         os.replace(unfinished, folder / (name + _READY))
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Channel(virtual.Channel):
                 os.replace(folder / name, taken)
             except FileNotFoundError:
                 continue  # another reader was first
-            message = _parse(taken)
+            message = _unseal(taken.read_bytes())
             if message is None:
                 log.warning("queue %s: %s is no message; set aside", queue, name)
                 os.replace(taken, taken.with_suffix(_GARBAGE))
@@ -86,20 +90,15 @@ class Channel(virtual.Channel):
         self._purge(queue)
 
 
-def _parse(file: Path) -> dict[str, Any] | None:
-    """The message in a file; None unless it is one that kombu can deliver."""
-    try:
-        message = json.loads(file.read_text(encoding="utf-8"))
-        properties = message["properties"]
-        well_formed = (
-            isinstance(message["body"], str)
-            and isinstance(message["headers"], dict)
-            and isinstance(properties["delivery_info"], dict)
-            and isinstance(properties["delivery_tag"], str)
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
-    return message if well_formed else None
+def _seal(message: dict[str, Any]) -> bytes:
+    body = json.dumps(message).encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def _unseal(data: bytes) -> dict[str, Any] | None:
+    """The message that was sealed; None unless these are exactly the bytes that were written."""
+    seal, _, body = data.partition(b"\n")
+    return json.loads(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
 
 
 class Transport(virtual.Transport):
@@ -107,12 +106,31 @@ class Transport(virtual.Transport):
 
     Channel = Channel
     default_port = None
-    polling_interval = 0.1
     driver_type = "file"
     driver_name = "attractor-files"
+    polling_interval = 0.1
+    # Set when the worker shuts down: Celery waits for events for two seconds, twice, before it ends an idle worker.
+    closing = False
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
+        """Deliver one message; TimeoutError when none came in `timeout` seconds, or when the worker shuts down."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                self.cycle.get(self._deliver, timeout=timeout)  # type: ignore[union-attr]
+                return
+            except Empty:
+                if self.closing or time.monotonic() >= end:
+                    raise TimeoutError from None
+            time.sleep(min(self.polling_interval, max(0.0, end - time.monotonic())))
 
     def driver_version(self) -> str:
         return "1"
+
+
+@worker_shutting_down.connect
+def _close(**_: Any) -> None:
+    Transport.closing = True
 
 
 TRANSPORT_ALIASES[FILE_QUEUE_SCHEME] = f"{__name__}:Transport"

@@ -47,7 +47,8 @@ def add(
     name = spec.name
     if name is not None and not (name.isprintable() and _is_text(name)):
         raise InvalidParameters("name must be printable text.")
-    identity = [values.sha256, list(channels), dt, time_unit, time_start, name]
+    segments = [(s.start, s.stop, s.time_start) for s in profile.segments]
+    identity = [values.sha256, list(channels), dt, time_unit, time_start, segments, name]
     fields = {
         "id": new_id("series"),
         "tenant": tenant,
@@ -81,10 +82,18 @@ def get(session: Session, series_id: str, *, tenant: str = "default") -> SeriesR
 
 
 def list_page(
-    session: Session, *, tenant: str = "default", cursor: str | None = None, limit: int = 50
+    session: Session,
+    *,
+    tenant: str = "default",
+    name: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
 ) -> Page[SeriesRow]:
-    """Newest first."""
-    return page(session, select(SeriesRow).where(SeriesRow.tenant == tenant), SeriesRow, "series", cursor, limit)
+    """Newest first; `name` keeps those that are called exactly so."""
+    query = select(SeriesRow).where(SeriesRow.tenant == tenant)
+    if name is not None:
+        query = query.where(SeriesRow.name == name)
+    return page(session, query, SeriesRow, "series", cursor, limit)
 
 
 def delete(session: Session, series_id: str, *, tenant: str = "default") -> None:

@@ -45,7 +45,7 @@ class StoreSettings(BaseSettings):
             if self.database_url.startswith(scheme):
                 self.database_url = "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         if not self.broker_url:
-            self.broker_url = f"{FILE_QUEUE_SCHEME}://"
+            self.broker_url = f"{FILE_QUEUE_SCHEME}://localhost/"
         return self
 
     @property
