@@ -22,6 +22,7 @@ from api.jobs.endpoints import router as jobs
 from api.middleware import Envelope
 from api.models.endpoints import router as models
 from api.models.service import make_loader
+from api.series.endpoints import router as series
 from api.settings import ApiSettings
 from store.blobs import Blobs
 from store.database import Database
@@ -89,6 +90,7 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
     """Every router, under the body limit of its kind."""
     uploads = APIRouter(max_body_size=settings.max_upload_bytes)
     documents = APIRouter(max_body_size=settings.max_json_bytes)
+    uploads.include_router(series)
     for router in (jobs, analyses, models, forecasts, evaluations, capabilities, health, docs.router):
         documents.include_router(router)
     app.include_router(uploads)

@@ -23,6 +23,8 @@ class ApiSettings(StoreSettings):
     max_upload_bytes: int = Field(default=2048 * MEBIBYTE, ge=1024, description="Largest upload of a series.")
     max_upload_rows: int = Field(default=20_000_000, ge=1)
     max_upload_channels: int = Field(default=1024, ge=1)
+    max_upload_values: int = Field(default=250_000_000, ge=1, description="Rows * channels; 8 bytes each are stored.")
+    max_parses: int = Field(default=2, ge=1, description="Uploads parsed at a time; the others wait.")
 
     max_sync_horizon_steps: int = Field(
         default=MAX_SYNC_HORIZON_STEPS, ge=0, description="Longest forecast that is answered at once."
@@ -33,4 +35,3 @@ class ApiSettings(StoreSettings):
         description="Largest horizon_steps * samples * latent_dim that is answered at once; above it a job is made.",
     )
     model_cache_size: int = Field(default=32, ge=1, description="Models kept in memory for forecasts.")
-    max_event_streams: int = Field(default=500, ge=1, description="Server-sent-event streams served at a time.")

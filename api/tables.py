@@ -25,7 +25,7 @@ MEDIA_TYPES = {
     Format.PARQUET: "application/vnd.apache.parquet",
 }
 # What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def negotiate(asked: Format | None, accept: str) -> Format:
@@ -51,7 +51,7 @@ def encode(columns: dict[str, np.ndarray], format: Format) -> bytes:
     elif format is Format.PARQUET:
         pa.parquet.write_table(_table(columns), buffer)
     else:
-        safe = {f"'{name}" if name.startswith(_FORMULA) else name: values for name, values in columns.items()}
+        safe = {f"'{name}" if name.startswith(FORMULA) else name: values for name, values in columns.items()}
         pa.csv.write_csv(_table(safe), buffer)
     return buffer.getvalue()
 

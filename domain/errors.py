@@ -8,7 +8,7 @@
     ├── UnsupportedFormat 415
     └── Unprocessable 422         ├── InvalidParameters  ├── UnknownChannel  ├── IdempotencyMismatch
         └── InvalidSeries         ├── SeriesTooShort  ├── NonFiniteValues  ├── MalformedFile
-                                  ├── DuplicateTimes  ├── UnorderedTimes  ├── IrregularSampling
+                                  ├── NonNumericValues  ├── DuplicateTimes  ├── UnorderedTimes  ├── IrregularSampling
                                   ├── ConstantSeries  ├── TooManyChannels
 
 A scientific outcome (a run that diverged, a series that is noise) is no error but data.
@@ -22,6 +22,8 @@ from pydantic import Field
 
 from domain.base import Document
 
+MAX_ROWS = 20  # as many rows as an error or an issue names; it says how many there are in all
+
 
 class ErrorItem(Document):
     """One place where the request is wrong."""
@@ -33,6 +35,11 @@ class ErrorItem(Document):
         default=None, description="Rows of the upload, counted from 0 (the header is no row); at most 20."
     )
     detail: str | None = None
+
+
+def column_pointer(name: str) -> str:
+    """JSON pointer (RFC 6901) to a column of an upload."""
+    return "/columns/" + name.replace("~", "~0").replace("/", "~1")
 
 
 class DomainError(Exception):
@@ -111,6 +118,10 @@ class NonFiniteValues(InvalidSeries):
 
 class MalformedFile(InvalidSeries):
     code, title = "malformed_file", "The file cannot be read"
+
+
+class NonNumericValues(InvalidSeries):
+    code, title = "non_numeric_values", "Text where numbers are expected"
 
 
 class DuplicateTimes(InvalidSeries):

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from domain.base import Document, Spec
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text, without control characters or line breaks")
+    return text
+
+
+Label = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+ChannelName = Annotated[Label, Field(min_length=1)]
 
 
 class MissingPolicy(StrEnum):
@@ -21,21 +31,19 @@ class MissingPolicy(StrEnum):
 class SeriesSpec(Spec):
     """The fields that accompany an upload."""
 
-    name: str | None = Field(default=None, max_length=200)
+    name: Label | None = None
     dt: float | None = Field(
         default=None, gt=0, description="Sampling interval in `time_unit`; read from the time column when absent."
     )
-    time_unit: str = Field(
+    time_unit: Annotated[Label, Field(max_length=20)] = Field(
         default="",
-        max_length=20,
         description='Unit of time, such as "s"; "step" when neither dt nor a time column is given.',
     )
-    time_column: str | None = Field(
+    time_column: Label | None = Field(
         default=None,
-        max_length=200,
         description="Name (or 0-based index) of the time column; found by itself when named t, time, ...",
     )
-    channels: list[str] | None = Field(
+    channels: list[ChannelName] | None = Field(
         default=None, max_length=4096, description="Channel names, in column order (overrides the header)."
     )
     missing: MissingPolicy = MissingPolicy.REJECT

@@ -1,0 +1,1 @@
+"""Files into tables of numbers, one module a format."""

@@ -1,0 +1,193 @@
+"""A request's body onto the disk, piece by piece: it is never whole in memory, and a file name is never a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from api.series.parsing.detect import check_content_type
+from domain.errors import BadRequest, ErrorItem, InvalidParameters, TooLarge, UnsupportedFormat
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+_PIECE = 1 << 20
+_MAX_FIELDS = 50
+_MAX_FIELD_BYTES = 1 << 20
+
+
+@dataclass
+class Upload:
+    """What came: the file at `path`, and the text fields beside it."""
+
+    path: Path
+    content_type: str = ""
+    file_name: str = ""
+    n_bytes: int = 0
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+
+async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
+    """Write the body, or the part `file` of a multipart form, to `path`; stops reading at the limit."""
+    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    kind = media_type.decode("latin-1").lower()
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedFormat(f"Content-Encoding {encoding[:40]!r} is not accepted: send the file as it is.")
+    if kind != "multipart/form-data":
+        check_content_type(kind)
+    _check_length(request, max_bytes)
+    upload = Upload(path, kind)
+    with path.open("wb") as file:
+        sink = _Sink(file, max_bytes)
+        if kind == "multipart/form-data":
+            await _receive_form(request, options.get(b"boundary"), upload, sink)
+        else:
+            async for piece in request.stream():
+                sink.add(piece)
+                await sink.flush_if_full()
+        await sink.flush()
+    upload.n_bytes = sink.n_bytes
+    return upload
+
+
+def _check_length(request: Request, max_bytes: int) -> None:
+    """Refuse by Content-Length before anything is read; forms may need a little more than their file."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes + _MAX_FIELDS * _MAX_FIELD_BYTES:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"The upload is larger than {max_bytes} bytes: send fewer rows or channels, or a denser format (NPY, Parquet)."
+    )
+
+
+class _Sink:
+    """Collects a megabyte, then writes it in a thread, so that a slow disk does not stop other requests."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+        self.n_bytes = 0
+        self._file = file
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        self.n_bytes += len(piece)
+        if self.n_bytes > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self._buffer += piece
+
+    async def flush_if_full(self) -> None:
+        if len(self._buffer) >= _PIECE:
+            await self.flush()
+
+    async def flush(self) -> None:
+        if self._buffer:
+            full, self._buffer = self._buffer, bytearray()
+            await run_in_threadpool(self._file.write, full)
+
+
+async def _receive_form(request: Request, boundary: bytes | None, upload: Upload, sink: _Sink) -> None:
+    if not boundary:
+        raise BadRequest("Content-Type multipart/form-data must name its boundary.")
+    form = _Form(upload, sink)
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        async for piece in request.stream():
+            parser.write(piece)
+            await sink.flush_if_full()
+        parser.finalize()
+    except FormParserError as error:
+        raise BadRequest(f"The multipart body is malformed: {error}.") from error
+    if not form.ended:
+        raise BadRequest("The multipart body ends before its closing boundary: it was cut off.")
+    if not form.has_file:
+        raise InvalidParameters(
+            "The form has no part `file` with a file in it.", [ErrorItem(pointer="/file", detail="is required")]
+        )
+
+
+class _Form:
+    """Takes the events of the multipart parser; one part named `file` goes to the sink, the others are text."""
+
+    def __init__(self, upload: Upload, sink: _Sink) -> None:
+        self.ended = False
+        self.has_file = False
+        self._upload = upload
+        self._sink = sink
+        self._header = (b"", b"")
+        self._headers: dict[bytes, bytes] = {}
+        self._name: str | None = None
+        self._text = bytearray()
+        self._n_fields = 0
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._part_begin,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_end": self._end,
+        }
+
+    def _part_begin(self) -> None:
+        self._headers, self._header, self._text = {}, (b"", b""), bytearray()
+        self._n_fields += 1
+        if self._n_fields > _MAX_FIELDS:
+            raise BadRequest(f"The form has more than {_MAX_FIELDS} parts.")
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header = (self._header[0] + data[start:end], self._header[1])
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header = (self._header[0], self._header[1] + data[start:end])
+
+    def _header_end(self) -> None:
+        self._headers[self._header[0].lower()] = self._header[1]
+        self._header = (b"", b"")
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if b"name" not in options:
+            raise BadRequest("A part of the multipart body has no name.")
+        if self._headers.get(b"content-transfer-encoding", b"binary").lower() not in (b"binary", b"8bit", b"7bit"):
+            raise BadRequest("Content-Transfer-Encoding is not accepted: send the file as it is.")
+        self._name = options[b"name"].decode("utf-8", "replace")
+        if self._name != "file":
+            return
+        if self.has_file:
+            raise InvalidParameters("The form has more than one part `file`.", [ErrorItem(pointer="/file")])
+        self.has_file = True
+        self._upload.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
+        kind, _ = parse_options_header(self._headers.get(b"content-type", b""))
+        self._upload.content_type = kind.decode("latin-1").lower()
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == "file":
+            self._sink.add(data[start:end])
+            return
+        self._text += data[start:end]
+        if len(self._text) > _MAX_FIELD_BYTES:
+            raise TooLarge(f"The form field {self._name!r} is larger than {_MAX_FIELD_BYTES} bytes.")
+
+    def _part_end(self) -> None:
+        if self._name is not None and self._name != "file":
+            try:
+                text = self._text.decode()
+            except UnicodeDecodeError as error:
+                raise BadRequest(f"The form field {self._name[:80]!r} is not UTF-8.") from error
+            self._upload.fields.setdefault(self._name, []).append(text)
+
+    def _end(self) -> None:
+        self.ended = True

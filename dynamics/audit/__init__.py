@@ -1,0 +1,5 @@
+"""What an uploaded series is checked for before anything is computed from it."""
+
+from dynamics.audit.series import AuditedSeries, audit
+
+__all__ = ["AuditedSeries", "audit"]
