@@ -1,0 +1,175 @@
+"""Jobs over HTTP: submit, validate, wait, look again, cancel, result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from stock import Stock
+
+from api.jobs.examples import REQUESTS
+from domain.jobs import ErrorCode, JobError
+from store.tables import JobRow
+
+
+def lyapunov(stock: Stock, **fields: Any) -> dict[str, Any]:
+    return {"kind": "lyapunov", "series_id": stock.series_id} | fields
+
+
+def count_jobs(client: TestClient) -> int:
+    return len(client.get("/v1/jobs").json()["data"])
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_example_of_the_document_is_accepted(client: TestClient, stock: Stock, name: str) -> None:
+    request = dict(REQUESTS[name]["value"])
+    request |= {"model_id": stock.model_id} if "model_id" in request else {"series_id": stock.series_id}
+    checked = client.post("/v1/jobs", json=request, params={"validate_only": True})
+    assert checked.status_code == 200
+    assert checked.json()["valid"] is True
+    assert count_jobs(client) == 0
+    answer = client.post("/v1/jobs", json=request)
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["etag"] == '"1"'
+    assert (job["kind"], job["status"], job["version"], job["attempt"]) == (name, "queued", 1, 0)
+    assert job["series_id"] == stock.series_id
+    assert job["metadata"] == request.get("metadata", {})
+    assert job["request"] == {k: v for k, v in checked.json()["request"].items() if k != "metadata"}
+    assert job == client.get(answer.headers["location"]).json()
+
+
+def test_a_submitted_job_is_announced(client: TestClient, stock: Stock) -> None:
+    client.post("/v1/jobs", json=lyapunov(stock))
+    assert len(list(stock.settings.queue_dir.rglob("*.msg"))) == 1
+
+
+def test_the_same_key_makes_one_job(client: TestClient, stock: Stock) -> None:
+    headers = {"Idempotency-Key": "8e03978e"}
+    first = client.post("/v1/jobs", json=lyapunov(stock), headers=headers)
+    again = client.post("/v1/jobs", json=lyapunov(stock), headers=headers)
+    assert first.status_code == again.status_code == 202
+    assert first.json()["id"] == again.json()["id"]
+    assert count_jobs(client) == 1
+    other = client.post("/v1/jobs", json=lyapunov(stock, channels=["x"]), headers=headers)
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_mismatch"
+
+
+def test_prefer_wait_answers_200_when_the_job_ends_in_time(client: TestClient, stock: Stock) -> None:
+    def work() -> None:
+        while not (queued := client.get("/v1/jobs", params={"status": "queued"}).json()["data"]):
+            time.sleep(0.01)
+        stock.finish(queued[0]["id"], stock.analysis_row())
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    answer = client.post("/v1/jobs", json=lyapunov(stock), headers={"Prefer": "wait=30"})
+    worker.join()
+    job = answer.json()
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=30"
+    assert "retry-after" not in answer.headers
+    assert job["status"] == "succeeded"
+    assert job["result"]["href"] == f"/v1/analyses/{job['result']['id']}"
+    assert client.get(job["links"]["result"]).json() == client.get(job["result"]["href"]).json()
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [("wait=0", "wait=0"), ("respond-async, wait=0", "wait=0"), ("wait=-1", None), ("wait=soon", None), ("walk", None)],
+)
+def test_what_is_malformed_in_prefer_is_ignored(
+    client: TestClient, stock: Stock, prefer: str, applied: str | None
+) -> None:
+    answer = client.post("/v1/jobs", json=lyapunov(stock), headers={"Prefer": prefer})
+    assert answer.status_code == 202
+    assert answer.headers.get("preference-applied") == applied
+
+
+def test_an_unchanged_job_is_304(client: TestClient, stock: Stock) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    path = job["links"]["self"]
+    etag = client.get(path).headers["etag"]
+    for sent in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+        answer = client.get(path, headers={"If-None-Match": sent})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+    stock.claim(job["id"])
+    answer = client.get(path, headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.json()["status"], answer.json()["attempt"]) == (200, "running", 1)
+    assert answer.headers["etag"] != etag
+
+
+def test_wait_returns_when_the_known_version_has_passed(client: TestClient, stock: Stock) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    worker = threading.Timer(0.2, stock.claim, [job["id"]])
+    worker.start()
+    answer = client.get(job["links"]["self"], params={"wait": 30}, headers={"If-None-Match": '"1"'})
+    worker.join()
+    assert (answer.status_code, answer.json()["status"]) == (200, "running")
+    assert client.get(job["links"]["self"], params={"wait": 30}, headers={"If-None-Match": '"1"'}).status_code == 200
+
+
+def test_wait_returns_when_the_job_has_ended(client: TestClient, stock: Stock) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    worker = threading.Timer(0.2, stock.finish, [job["id"], stock.analysis_row()])
+    worker.start()
+    answer = client.get(job["links"]["self"], params={"wait": 30})
+    worker.join()
+    assert answer.json()["status"] == "succeeded"
+
+
+def test_a_queued_job_is_canceled_at_once_and_a_running_one_is_asked(client: TestClient, stock: Stock) -> None:
+    queued = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    assert [client.post(queued["links"]["cancel"]).status_code for _ in range(2)] == [202, 200]
+    canceled = client.get(queued["links"]["self"]).json()
+    assert canceled["status"] == "canceled"
+    assert canceled["links"]["cancel"] is None
+    running = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    stock.claim(running["id"])
+    answer = client.post(running["links"]["cancel"])
+    assert (answer.status_code, answer.json()["status"]) == (202, "canceling")
+
+
+def test_the_result_of_a_job_that_has_none(client: TestClient, stock: Stock) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    early = client.get(job["links"]["result"])
+    assert (early.status_code, early.json()["code"], early.headers["retry-after"]) == (409, "not_ready", "1")
+    stock.fail(job["id"], JobError(code=ErrorCode.DIVERGED, detail="All 4 runs diverged.", retryable=False))
+    failed = client.get(job["links"]["result"])
+    assert (failed.status_code, failed.json()["code"]) == (409, "no_result")
+    assert failed.json()["detail"] == "The job failed (diverged): All 4 runs diverged."
+    assert "retry-after" not in failed.headers
+    assert client.get(job["links"]["self"]).json()["error"]["code"] == "diverged"
+    assert client.post(f"{job['links']['self']}/cancel").json()["code"] == "state_forbids"
+
+
+def test_jobs_are_listed_by_status_kind_and_series(client: TestClient, stock: Stock) -> None:
+    first = client.post("/v1/jobs", json=lyapunov(stock)).json()["id"]
+    second = client.post("/v1/jobs", json={"kind": "evaluate", "model_id": stock.model_id}).json()["id"]
+    stock.claim(first)
+
+    def ids(**params: str) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", params=params).json()["data"]]
+
+    assert ids() == [second, first]
+    assert ids(status="running") == [first]
+    assert ids(kind="evaluate") == [second]
+    assert ids(series_id=stock.series_id) == [second, first]
+    assert ids(series_id=stock.series_id[:-4] + "0000") == []
+    page = client.get("/v1/jobs", params={"limit": 1}).json()
+    assert ids(cursor=page["next_cursor"]) == [first]
+
+
+def test_another_tenants_job_is_not_there(client: TestClient, stock: Stock) -> None:
+    path = client.post("/v1/jobs", json=lyapunov(stock)).json()["links"]["self"]
+    with stock.database.write() as session:
+        session.query(JobRow).update({"tenant": "somebody else"})
+    for method, place in [("GET", ""), ("GET", "/events"), ("GET", "/result"), ("POST", "/cancel")]:
+        assert client.request(method, path + place).status_code == 404
+    assert count_jobs(client) == 0
