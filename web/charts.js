@@ -84,6 +84,13 @@ function path(xs, ys, x, y) {
   return d;
 }
 
+/** Closed outline between two curves, as far as both have values. */
+function bandPath(band, x, y) {
+  const known = band.x.map((_, i) => i).filter((i) => band.low[i] !== null && band.high[i] !== null);
+  const curve = (indices, values) => path(indices.map((i) => band.x[i]), indices.map((i) => values[i]), x, y);
+  return `${curve(known, band.high)}${curve(known.reverse(), band.low).replace("M", "L")}Z`;
+}
+
 /**
  * lines: [{x, y, kind}], band: {x, low, high}, markers: [{x, text, kind}]; `kind` is a class of the style sheet.
  */
@@ -98,11 +105,7 @@ export function lineChart({ lines, band, markers = [], xLabel, yLabel, height = 
     axes(root, width, height, x, y, {
       xTicks: ticks(x0, x1, width < 420 ? 3 : 7), yTicks: ticks(y0, y1, 4), xLabel, yLabel,
     });
-    if (band) {
-      const there = path(band.x, band.high, x, y);
-      const back = path([...band.x].reverse(), [...band.low].reverse(), x, y).replace("M", "L");
-      root.append(svg("path", { class: "band", d: `${there}${back}Z` }));
-    }
+    if (band) root.append(svg("path", { class: "band", d: bandPath(band, x, y) }));
     for (const line of lines) root.append(svg("path", { class: `line ${line.kind}`, d: path(line.x, line.y, x, y) }));
     markers.filter((m) => m.x >= x0 && m.x <= x1).forEach((marker, i) => {
       const at = x(marker.x);

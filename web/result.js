@@ -111,13 +111,14 @@ function spectrumCard(analysis, report) {
 
 const MEANING = {
   d_stsp: "Do both visit the same places equally often? (state-space divergence)",
+  d_stsp_long: "The same against a long noisy run of the model: hardly biased by a short or noisy series",
   d_h: "Do both oscillate alike? (Hellinger distance of power spectra)",
   prediction_error: "Mean squared error of short forecasts, in units of the variance",
 };
 
 /** The measures of a report, each with the floor that no model can be expected to beat. */
 export function measuresCard(report) {
-  const rows = Object.entries(MEANING).map(([name, meaning]) => {
+  const rows = Object.entries(MEANING).filter(([name]) => report[name]).map(([name, meaning]) => {
     const measure = report[name];
     return [el("code", {}, name), num(measure.value), num(measure.floor), measure.variant, measure.reason ?? meaning];
   });

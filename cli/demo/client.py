@@ -1,4 +1,4 @@
-"""The five requests of the demo, as any other program would make them."""
+"""The requests of the demo, as any other program would make them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ class Client:
     def submit(self, series_id: str, train: dict[str, Any]) -> dict[str, Any]:
         request = {"kind": "reconstruct", "series_id": series_id, "params": {"train": train}}
         return self._json("POST", "/v1/jobs", json=request)
+
+    def evaluate(self, model_id: str, series_id: str) -> dict[str, Any]:
+        return self._json("POST", "/v1/jobs", json={"kind": "evaluate", "model_id": model_id, "series_id": series_id})
 
     def get(self, path: str) -> dict[str, Any]:
         return self._json("GET", path)

@@ -74,8 +74,8 @@ def _coordinates(rows: np.ndarray, delay: int) -> np.ndarray:
 def _forecast(figure: SubFigure, forecast: dict[str, Any], measured: dict[str, Any]) -> None:
     channels = forecast["channels"][:FORECAST_CHANNELS]
     grid: np.ndarray = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
-    time, median = np.array(forecast["time"]), np.array(forecast["median"])
-    low, high = (np.array(forecast["quantiles"][q]) for q in ("0.05", "0.95"))
+    time, median = np.array(forecast["time"]), np.array(forecast["median"], dtype=float)
+    low, high = (np.array(forecast["quantiles"][q], dtype=float) for q in ("0.05", "0.95"))
     values = np.array(measured["values"], dtype=float)
     horizon = forecast["predictability"]["time"]
     start = forecast["start"]["time"]

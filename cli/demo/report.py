@@ -73,15 +73,17 @@ def _at(values: list[float | None], i: int) -> str:
     return number(_item(values, i))
 
 
-def measures(model: dict[str, Any]) -> Table:
-    """How good the reconstruction is on held-out data, with the floor that no model can be expected to beat."""
-    report = model["report"]
-    table = Table(title="Reconstruction on held-out data (smaller is better)", title_justify="left")
+def measures(title: str, found: dict[str, Any]) -> Table:
+    """How good the reconstruction is, with the floor that no model can be expected to beat."""
+    table = Table(title=title, title_justify="left")
     for name, justify in (("", "left"), ("model", "right"), ("floor", "right"), ("variant", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name in ("d_stsp", "d_h", "prediction_error"):
-        measure = report[name]
-        table.add_row(name, number(measure["value"]), number(measure["floor"]), measure["reason"] or measure["variant"])
+    for name in ("d_stsp", "d_stsp_long", "d_h", "prediction_error"):
+        measure = found[name]
+        if measure is not None:
+            table.add_row(
+                name, number(measure["value"]), number(measure["floor"]), measure["reason"] or measure["variant"]
+            )
     return table
 
 
