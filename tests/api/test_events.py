@@ -100,8 +100,8 @@ def test_an_idle_stream_is_kept_alive_by_comments(stock: Stock, job_id: str, mon
     assert comments == [b": ping\n\n"] * 2
 
 
-@pytest.mark.parametrize("position", ["x", "-1", "1.5", "99999999999", "²"])
-def test_a_position_that_is_none_is_refused(client: TestClient, job_id: str, position: str) -> None:
-    answer = client.get(f"/v1/jobs/{job_id}/events", params={"cursor": position})
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["pointer"] == "/query/cursor"
+def test_a_position_that_is_none_is_refused(client: TestClient, job_id: str) -> None:
+    for position in ("x", "-1", "1.5", "99999999999", "²"):
+        answer = client.get(f"/v1/jobs/{job_id}/events", params={"cursor": position})
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["pointer"] == "/query/cursor"
