@@ -101,3 +101,34 @@ def lyapunov_qr(model, z0, n_steps, n_transient):
             frame[:, i] = frame[:, i] / length if length > 0 else frame[:, i]
         z = model.step(z)
     return np.sort(growth / n_steps)[::-1]
+
+
+def finite_runs(values: np.ndarray) -> list[tuple[int, int]]:
+    """[start, stop) of the runs of rows of (T, N) in which every value is finite, row by row."""
+    runs: list[tuple[int, int]] = []
+    start: int | None = None
+    for t, row in enumerate(values.tolist()):
+        good = all(math.isfinite(value) for value in row)
+        if good and start is None:
+            start = t
+        if not good and start is not None:
+            runs.append((start, t))
+            start = None
+    if start is not None:
+        runs.append((start, len(values)))
+    return runs
+
+
+def fill_linearly(column: list[float], max_gap: int) -> list[float] | None:
+    """The column with each gap filled by a straight line; None when a gap is too long or has no neighbour."""
+    filled = list(column)
+    for t, value in enumerate(column):
+        if math.isfinite(value):
+            continue
+        before = next((i for i in range(t, -1, -1) if math.isfinite(column[i])), None)
+        after = next((i for i in range(t, len(column)) if math.isfinite(column[i])), None)
+        if before is None or after is None or after - before - 1 > max_gap:
+            return None
+        weight = (t - before) / (after - before)
+        filled[t] = (1 - weight) * column[before] + weight * column[after]
+    return filled

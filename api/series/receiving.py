@@ -10,6 +10,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from api.series.parsing.detect import check_content_type
 from domain.errors import BadRequest, ErrorItem, InvalidParameters, TooLarge, UnsupportedFormat
@@ -46,12 +47,14 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     upload = Upload(path, kind)
     with path.open("wb") as file:
         sink = _Sink(file, max_bytes)
-        if kind == "multipart/form-data":
-            await _receive_form(request, options.get(b"boundary"), upload, sink)
-        else:
-            async for piece in request.stream():
-                sink.add(piece)
-                await sink.flush_if_full()
+        try:
+            if kind == "multipart/form-data":
+                await _receive_form(request, options.get(b"boundary"), upload, sink)
+            else:
+                await _receive_body(request, sink)
+        except ClientDisconnect as error:
+            # Nobody reads this answer; it is no bug of ours either.
+            raise BadRequest("The connection was closed before the upload was whole.") from error
         await sink.flush()
     upload.n_bytes = sink.n_bytes
     return upload
@@ -93,6 +96,12 @@ class _Sink:
         if self._buffer:
             full, self._buffer = self._buffer, bytearray()
             await run_in_threadpool(self._file.write, full)
+
+
+async def _receive_body(request: Request, sink: _Sink) -> None:
+    async for piece in request.stream():
+        sink.add(piece)
+        await sink.flush_if_full()
 
 
 async def _receive_form(request: Request, boundary: bytes | None, upload: Upload, sink: _Sink) -> None:

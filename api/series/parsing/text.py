@@ -30,7 +30,7 @@ class Unread:
 
     def add(self, rows: np.ndarray, example: bytes) -> None:
         if not self.places.total:
-            self.example = repr(example[:40].decode("utf-8", "backslashreplace"))
+            self.example = repr(example[:40].decode("utf-8", "replace"))
         self.places.add(rows)
 
 
