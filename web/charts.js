@@ -110,7 +110,7 @@ export function lineChart({ lines, band, markers = [], xLabel, yLabel, height = 
     markers.filter((m) => m.x >= x0 && m.x <= x1).forEach((marker, i) => {
       const at = x(marker.x);
       root.append(svg("line", { class: `marker ${marker.kind}`, x1: at, x2: at, y1: MARGIN.top, y2: height - MARGIN.bottom }));
-      const left = at > width * 0.7;
+      const left = at + marker.text.length * 6 > width;
       root.append(text(at + (left ? -4 : 4), MARGIN.top + 9 + 13 * i, marker.text, left ? "end" : "start", "markertext"));
     });
   });

@@ -1,6 +1,6 @@
 // What was learned: verdicts in plain words, key figures, attractors, spectra, measures, training, downloads.
 import { get } from "./api.js";
-import { duration, el, interval, num, table, warningList, withUnit } from "./dom.js";
+import { duration, el, interval, num, plural, table, warningList, withUnit } from "./dom.js";
 import { legend, lineChart, spectrumChart } from "./charts.js";
 import { attractors } from "./attractor.js";
 import { forecastCard, forecastView } from "./forecast.js";
@@ -40,19 +40,24 @@ function figure(name, value, ...notes) {
   return el("div", {}, el("dt", {}, name), el("dd", {}, el("span.value", {}, value), notes.filter(Boolean).map((note) => el("div.fine", {}, note))));
 }
 
+/** What the analysis could not give is said once, with the largest exponent; the other figures stay away then. */
+function analysisFigures({ lambda_max: top, predictability, kaplan_yorke_dimension: dimension }) {
+  const figures = [figure("Largest Lyapunov exponent", withUnit(top.value, top.unit), interval(top.ci, top.level), top.reason)];
+  if (predictability.time !== null) {
+    figures.push(figure("Predictability time", withUnit(predictability.time, predictability.unit), `${plural(predictability.steps, "step")}: an error doubles`));
+  }
+  if (dimension.value !== null) figures.push(figure("Kaplan–Yorke dimension", num(dimension.value), interval(dimension.ci, dimension.level)));
+  return figures;
+}
+
+function validPrediction(valid) {
+  const starts = `median of ${plural(valid.n_starts, "start")}`;
+  const lyapunov = valid.median_lyapunov_times === null ? "" : `${num(valid.median_lyapunov_times)} Lyapunov times, `;
+  return figure("Valid prediction", withUnit(valid.median_time, valid.unit), valid.median_time === null ? valid.reason : `${lyapunov}${starts}`);
+}
+
 function verdictCard(analysis, report) {
-  const figures = [];
-  if (analysis) {
-    const { lambda_max: top, predictability } = analysis;
-    figures.push(figure("Largest Lyapunov exponent", withUnit(top.value, top.unit), interval(top.ci, top.level), top.reason));
-    figures.push(figure("Predictability time", withUnit(predictability.time, predictability.unit), predictability.steps ? `${num(predictability.steps)} steps: an error doubles` : null, predictability.reason));
-    const dimension = analysis.kaplan_yorke_dimension;
-    figures.push(figure("Kaplan–Yorke dimension", num(dimension.value), interval(dimension.ci, dimension.level), dimension.reason));
-  }
-  if (report) {
-    const valid = report.valid_prediction_time;
-    figures.push(figure("Valid prediction", withUnit(valid.median_time, valid.unit), valid.median_lyapunov_times ? `${num(valid.median_lyapunov_times)} Lyapunov times (median of ${valid.n_starts} starts)` : null, valid.reason));
-  }
+  const figures = [...(analysis ? analysisFigures(analysis) : []), ...(report ? [validPrediction(report.valid_prediction_time)] : [])];
   return el(
     "section.card",
     {},
