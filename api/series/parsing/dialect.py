@@ -112,11 +112,14 @@ def split(line: str, separator: str) -> list[str]:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """The one that splits the most lines into the same number of cells, two at least; a comma if none does."""
+    """The one that splits the most lines into the same number of cells, two at least, and into numbers; else a comma."""
 
-    def agreement(separator: str) -> tuple[int, int]:
-        (width, count), *_ = Counter(len(split(line, separator)) for line in lines).most_common(1)
-        return (count, -_SEPARATORS.index(separator)) if width > 1 else (0, 0)
+    def agreement(separator: str) -> tuple[int, float, int]:
+        rows = [split(line, separator) for line in lines]
+        (width, count), *_ = Counter(map(len, rows)).most_common(1)
+        cells = [cell.strip() for row in rows for cell in row]
+        share = sum(map(_is_value, cells)) / len(cells)
+        return (count, share, -_SEPARATORS.index(separator)) if width > 1 else (0, 0.0, 0)
 
     best = max(_SEPARATORS, key=agreement)
     return best if agreement(best)[0] else ","

@@ -173,8 +173,8 @@ def _check_names(channels: list[str], indices: list[int]) -> None:
 
 
 def beyond_exact_integers(values: np.ndarray) -> np.ndarray:
-    """Rows of (k, N) with numbers beyond 2^53, from where on float64 does not hold every integer."""
-    return np.flatnonzero((np.abs(values) > 2.0**53).any(axis=1))
+    """Rows of (k, N) with numbers from 2^53 on, of which float64 does not hold every integer."""
+    return np.flatnonzero((np.abs(values) >= 2.0**53).any(axis=1))
 
 
 def rounding_issues(rounded: Places) -> list[SeriesIssue]:
