@@ -14,9 +14,9 @@ Fate = Literal["ok", "diverged", "collapsed"]
 VerdictKind = Literal["good", "fair", "poor", "diverged", "collapsed", "undecided"]
 Grade = Literal["good", "fair", "poor"]
 
-# Thresholds were set on Lorenz-63, ECG and EEG models of known quality; see docs/science/measures.md.
-GOOD_EXCESS, FAIR_EXCESS = 1.0, 4.0  # nats of d_stsp beyond what sampling alone explains
-GOOD_D_H, FAIR_D_H = 0.12, 0.3
+# Set on Lorenz-63 and ECG models of known quality: docs/science/measures.md has the table.
+GOOD_EXCESS, FAIR_EXCESS = 0.5, 5.0  # nats of d_stsp beyond what sampling alone explains
+GOOD_D_H, FAIR_D_H = 0.12, 0.35
 SHORT_LYAPUNOV_TIMES = 50
 
 
@@ -107,12 +107,15 @@ def _grade(value: float | None, good: float, fair: float) -> Grade:
 
 
 def _attractor_grade(found: Findings) -> Grade:
-    """d_stsp beyond the level that sampling alone gives: the long variant where there is one, else the floor."""
-    long = found.d_stsp_long
-    measure, level = (found.d_stsp, found.d_stsp.floor) if long is None else (long, long.parameters.get("own_level"))
-    if measure.value is None:
-        return "poor"
-    return _grade(measure.value - (level if isinstance(level, float) else 0.0), GOOD_EXCESS, FAIR_EXCESS)
+    """d_stsp beyond the level that sampling alone gives: the floor, or what the model's own series scores in the long variant.
+
+    That own level tells of sampling only in a model whose runs agree, and there it lies below the floor.
+    """
+    measure, level = found.d_stsp, found.d_stsp.floor or 0.0
+    if found.d_stsp_long is not None:
+        measure, own = found.d_stsp_long, found.d_stsp_long.parameters.get("own_level", 0.0)
+        level = min(level, own) if isinstance(own, float) else 0.0
+    return "poor" if measure.value is None else _grade(measure.value - level, GOOD_EXCESS, FAIR_EXCESS)
 
 
 def _rhythm_grade(found: Findings) -> Grade:

@@ -85,13 +85,13 @@ def first_exceedance(model, segment, start, threshold, scale, window):
 
 
 def lyapunov_qr(model, z0, n_steps, n_transient):
-    """Lyapunov exponents per step by Gram-Schmidt on tangent vectors, one step at a time, descending (..., M) for z0 (M,)."""
+    """Lyapunov exponents per step by Gram-Schmidt on tangent vectors, one step at a time, descending (M,) for z0 (M,)."""
     z = np.asarray(z0, float)
-    for _ in range(n_transient):
-        z = model.step(z)
     m = len(z)
     frame, growth = np.eye(m), np.zeros(m)
-    for _ in range(n_steps):
+    for t in range(n_transient + n_steps):
+        if t == n_transient:
+            growth = np.zeros(m)
         frame = model.jacobian(z) @ frame
         for i in range(m):
             for j in range(i):
