@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import servers
+from sqlalchemy import text
 
 from store import migrate
 from store.blobs import Blobs
 from store.database import Database
 from store.settings import StoreSettings
+from store.tables import Base
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,13 +32,22 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_postgres(postgres_server: str) -> Iterator[str]:
-    """Name of a migrated database to copy: faster than migrating once for each test."""
+def _migrated_postgres(postgres_server: str) -> Iterator[Database]:
+    """One migrated database for all tests, emptied after each: creating and dropping one takes a second."""
     with servers.own_database(postgres_server) as url:
         database = Database(StoreSettings(database_url=url))
         migrate.upgrade(database)
+        yield database
         database.close()
-        yield url.rsplit("/", 1)[1]
+
+
+def _empty(database: Database) -> None:
+    """Nothing of one test reaches the next: neither its rows nor a connection that it left open."""
+    with database.write() as session:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        session.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}"))
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(table.delete())
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +88,9 @@ def store_settings(backend: str, tmp_path: Path, request: pytest.FixtureRequest)
         shutil.copy(request.getfixturevalue("_migrated_sqlite"), tmp_path / "attractor.db")
         yield StoreSettings(data_dir=tmp_path)
         return
-    template = request.getfixturevalue("_migrated_postgres")
-    with servers.own_database(request.getfixturevalue("postgres_server"), template) as url:
-        yield StoreSettings(data_dir=tmp_path, database_url=url)
+    shared = request.getfixturevalue("_migrated_postgres")
+    yield StoreSettings(data_dir=tmp_path, database_url=shared.settings.database_url)
+    _empty(shared)
 
 
 @pytest.fixture

@@ -76,11 +76,11 @@ def own_postgres(programs: Path) -> Iterator[str]:
 
 
 @contextmanager
-def own_database(server: str, template: str | None = None) -> Iterator[str]:
+def own_database(server: str) -> Iterator[str]:
     """URL of a new, randomly named database, dropped at the end."""
     name = f"attractor_test_{secrets.token_hex(6)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        connection.execute(f"CREATE DATABASE {name}")
     try:
         yield server.rsplit("/", 1)[0] + "/" + name
     finally:

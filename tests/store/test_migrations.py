@@ -45,11 +45,12 @@ def test_the_migrated_schema_is_the_declared_one(database: Database) -> None:
     migrate.check(database)
 
 
-def test_check_finds_a_difference(database: Database) -> None:
-    with database.write() as session:
+def test_check_finds_a_difference(empty: Database) -> None:
+    migrate.upgrade(empty)
+    with empty.write() as session:
         session.execute(text("ALTER TABLE job ADD COLUMN forgotten INTEGER"))
     with pytest.raises(CommandError, match="forgotten"):
-        migrate.check(database)
+        migrate.check(empty)
 
 
 def test_processes_that_start_together_wait_in_turn(empty_settings: StoreSettings, empty: Database) -> None:
