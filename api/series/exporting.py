@@ -73,6 +73,8 @@ def select(
                 f"{name} = {value} is out of range: the series has {row.n_steps} rows, and start < stop.",
                 [ErrorItem(pointer=f"/query/{name}", detail=f"the series has {row.n_steps} rows")],
             )
+    if len(set(columns)) < len(columns):
+        raise InvalidParameters("channels names one of them twice.", [ErrorItem(pointer="/query/channels")])
     whole = Selection(row, values, columns, start, stop)
     if max_points is None or stop - start <= max_points:
         return whole
