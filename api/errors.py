@@ -95,14 +95,8 @@ def problem(error: DomainError, request_id: str | None, headers: dict[str, str] 
 
 def from_status(status: int, detail: str | None = None) -> DomainError:
     """The error that a bare HTTP status of the framework stands for."""
-    cls = _BY_STATUS.get(status)
-    if cls is None:
-        cls = type(
-            "HttpError",
-            (DomainError,),
-            {"status": status, "code": f"http_{status}", "title": HTTPStatus(status).phrase},
-        )
-    return cls(_DETAILS.get(status) or detail or HTTPStatus(status).description)
+    cls = _BY_STATUS.get(status, BadRequest if status < 500 else InternalError)
+    return cls(_DETAILS.get(status) or detail or cls.title)
 
 
 def request_id_of(request: Request) -> str | None:

@@ -34,12 +34,10 @@ class Envelope:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid7().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
-        replaced = False
+        plain: Message | None = None
 
         async def send_in_envelope(message: Message) -> None:
-            nonlocal replaced
-            if replaced:
-                return
+            nonlocal plain
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -47,10 +45,13 @@ class Envelope:
                     headers.setdefault(name, value)
                 if message["status"] >= 400 and headers.get("content-type", "").startswith("text/plain"):
                     # The framework's own plain-text answers: bodies over the limit, bad ranges.
-                    replaced = True
-                    kept = {k: v for k, v in headers.items() if k not in ("content-type", "content-length")}
-                    await problem(from_status(message["status"]), request_id, kept)(scope, receive, send)
+                    plain = message
                     return
-            await send(message)
+            if plain is None:
+                await send(message)
+            elif not message.get("more_body"):
+                error = from_status(plain["status"], message.get("body", b"").decode())
+                kept = {k: v for k, v in Headers(scope=plain).items() if k not in ("content-type", "content-length")}
+                await problem(error, request_id, kept)(scope, receive, send)
 
         await self.app(scope, receive, send_in_envelope)

@@ -31,7 +31,7 @@ class MissingPolicy(StrEnum):
 class SeriesSpec(Spec):
     """The fields that accompany an upload."""
 
-    name: Label | None = None
+    name: Label | None = Field(default=None, description="Yours; equal uploads under one name are one series.")
     dt: float | None = Field(
         default=None, gt=0, description="Sampling interval in `time_unit`; read from the time column when absent."
     )
@@ -46,7 +46,9 @@ class SeriesSpec(Spec):
     channels: list[ChannelName] | None = Field(
         default=None, max_length=4096, description="Channel names, in column order (overrides the header)."
     )
-    missing: MissingPolicy = MissingPolicy.REJECT
+    missing: MissingPolicy = Field(
+        default=MissingPolicy.REJECT, description="What is done with missing values: nothing unless you say so."
+    )
     max_gap: int = Field(default=5, ge=1, le=10_000, description="Longest gap in steps that `interpolate` fills.")
     format: Literal["csv", "npy", "parquet", "json"] | None = Field(
         default=None, description="Overrides content type and file name."

@@ -68,7 +68,7 @@ def get_model(id: ModelId, services: ServicesDep, tenant: TenantDep) -> Response
 )
 def get_model_artifact(
     id: ModelId,
-    name: Annotated[str, Path(examples=["model.safetensors"])],
+    name: Annotated[str, Path(description="As `artifacts` of the model names it.", examples=["model.safetensors"])],
     services: ServicesDep,
     tenant: TenantDep,
 ) -> Response:
