@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from store.settings import StoreSettings
+from store.tables import Base
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R", bound=Base)
 
 # PostgreSQL: serialisation failure, deadlock; a server that stops, starts or has no connection to spare.
 _TRANSIENT_STATES = ("40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
@@ -80,6 +83,13 @@ class Database:
     def after_fork(self) -> None:
         """In a forked child: leave the pooled connections to the parent, which goes on using them."""
         self.engine.dispose(close=False)
+
+
+def insert_if_new(session: Session, row: type[R], values: dict[str, Any]) -> R | None:
+    """The inserted row; None when an equal key is there already. Of two at once the second waits for the first, and
+    sees what it committed."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    return session.scalar(insert(row).values(**values).on_conflict_do_nothing().returning(row))
 
 
 def is_transient(error: DBAPIError) -> bool:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from domain.errors import BadRequest, IdempotencyMismatch, NotFound, StateForbids
@@ -17,6 +15,7 @@ from domain.ids import new_id
 from domain.jobs import TERMINAL, JobKind, JobStatus, Progress
 from domain.specs import EvaluateJob, ForecastJob, JobRequest
 from store.clock import now
+from store.database import insert_if_new
 from store.pages import Page, page
 from store.settings import StoreSettings
 from store.tables import IdempotencyRow, JobEventRow, JobRow, ModelRow, SeriesRow
@@ -42,10 +41,9 @@ def submit(
 ) -> Submitted:
     """Write the job, its first event and its Idempotency-Key. Publish it after the commit (`store.queue.publish`)."""
     document = request.model_dump(mode="json")
-    digest = request_hash(document)
     job_id = new_id("job")
     if idempotency_key is not None:
-        earlier = _take_key(session, settings, tenant, idempotency_key, digest, job_id)
+        earlier = _take_key(session, settings, tenant, idempotency_key, request_hash(document), job_id)
         if earlier is not None:
             return Submitted(get(session, earlier, tenant=tenant), created=False)
     series_id, model_id = _pin_inputs(session, request, tenant)
@@ -57,7 +55,6 @@ def submit(
         max_attempts=settings.max_attempts,
         timeout_s=request.limits.timeout_s,
         request=document,
-        request_hash=digest,
         series_id=series_id,
         model_id=model_id,
         progress=Progress().model_dump(mode="json"),
@@ -138,21 +135,9 @@ def _take_key(session: Session, settings: StoreSettings, tenant: str, key: str, 
             IdempotencyRow.tenant == tenant, IdempotencyRow.key == key, IdempotencyRow.expires_at <= now()
         )
     )
-    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
-    taken = session.scalar(
-        # Waits for a simultaneous transaction with the same key, and then sees what it committed.
-        insert(IdempotencyRow)
-        .values(
-            tenant=tenant,
-            key=key,
-            request_hash=digest,
-            job_id=job_id,
-            expires_at=now(settings.idempotency_hours * 3600),
-        )
-        .on_conflict_do_nothing()
-        .returning(IdempotencyRow.job_id)
-    )
-    if taken is not None:
+    expires_at = now(settings.idempotency_hours * 3600)
+    values = {"tenant": tenant, "key": key, "request_hash": digest, "job_id": job_id, "expires_at": expires_at}
+    if insert_if_new(session, IdempotencyRow, values) is not None:
         return None
     earlier = session.scalars(
         select(IdempotencyRow).where(IdempotencyRow.tenant == tenant, IdempotencyRow.key == key)

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from domain.errors import InUse, InvalidParameters, NotFound, UnknownChannel
 from domain.ids import new_id
 from domain.series import SeriesProfile, SeriesSpec
 from store.blobs import BlobRef, Blobs
+from store.database import insert_if_new
 from store.jobs import ACTIVE
 from store.pages import Page, page
 from store.tables import JobRow, SeriesRow
@@ -65,9 +64,7 @@ def add(
         "profile": profile.model_dump(mode="json"),
         "source": source,
     }
-    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
-    # Two equal uploads at once: the second waits here for the first, and then finds its row.
-    row = session.scalar(insert(SeriesRow).values(**fields).on_conflict_do_nothing().returning(SeriesRow))
+    row = insert_if_new(session, SeriesRow, fields)
     if row is not None:
         return Added(row, created=True)
     same = select(SeriesRow).where(SeriesRow.tenant == tenant, SeriesRow.content_hash == fields["content_hash"])

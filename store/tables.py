@@ -101,7 +101,6 @@ class JobRow(ResourceRow):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     request: Mapped[Document]
-    request_hash: Mapped[str] = mapped_column(String(64))
     series_id: Mapped[str | None] = mapped_column(String(40))
     model_id: Mapped[str | None] = mapped_column(String(40))
     progress: Mapped[Document]

@@ -26,7 +26,7 @@ from domain.jobs import TRANSITIONS, ErrorCode, JobError, JobStatus, Progress
 from domain.specs import LyapunovJob, LyapunovSpec
 from store import jobs, leases
 from store.sweep import sweep
-from store.tables import AnalysisRow, JobRow
+from store.tables import AnalysisRow, JobEventRow, JobRow
 
 ERROR = JobError(code=ErrorCode.INTERNAL, detail="A bug.", retryable=True)
 
@@ -232,28 +232,31 @@ class Machine(RuleBasedStateMachine):
     def the_database_holds_what_the_model_says(self) -> None:
         with self.world.database.read() as session:
             rows = {job.id: job for job in session.scalars(select(JobRow))}
+            events = session.scalars(select(JobEventRow).order_by(JobEventRow.seq)).all()
             results = session.scalar(select(func.count()).select_from(AnalysisRow))
         assert rows.keys() == self.jobs.keys()
         assert results == sum(model.status == "succeeded" for model in self.jobs.values())
         for job_id, model in self.jobs.items():
-            row = rows[job_id]
-            found = (row.status, row.version, row.attempt, row.progress["fraction"], row.checkpoint_sha256)
-            assert found == (model.status, model.version, model.attempt, model.fraction, model.checkpoint)
-            assert (row.lease_until is not None) == (row.status in ("running", "canceling"))
-            assert (row.dispatch_after is not None) == (row.status == "queued")
-            assert (row.finished_at is not None) == (not TRANSITIONS[JobStatus(row.status)])
-            if model.owner is not None:
-                assert row.token == model.owner.token
+            row_agrees(rows[job_id], model)
+            events_agree([event for event in events if event.job_id == job_id], model)
 
-    @invariant()
-    def the_events_tell_the_same_story(self) -> None:
-        for job_id, model in self.jobs.items():
-            events = self.world.events(job_id)
-            assert [seq for seq, _, _ in events] == list(range(1, len(events) + 1))
-            history = [data["status"] for _, type, data in events if type == "status"]
-            assert history == model.history
-            for before, after in pairwise(history):
-                assert JobStatus(after) in TRANSITIONS[JobStatus(before)]
+
+def row_agrees(row: JobRow, model: Modelled) -> None:
+    found = (row.status, row.version, row.attempt, row.progress["fraction"], row.checkpoint_sha256)
+    assert found == (model.status, model.version, model.attempt, model.fraction, model.checkpoint)
+    assert (row.lease_until is not None) == (row.status in ("running", "canceling"))
+    assert (row.dispatch_after is not None) == (row.status == "queued")
+    assert (row.finished_at is not None) == (not TRANSITIONS[JobStatus(row.status)])
+    if model.owner is not None:
+        assert row.token == model.owner.token
+
+
+def events_agree(events: list[JobEventRow], model: Modelled) -> None:
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    history = [event.data["status"] for event in events if event.type == "status"]
+    assert history == model.history
+    for before, after in pairwise(history):
+        assert JobStatus(after) in TRANSITIONS[JobStatus(before)]
 
 
 def test_the_job_machine_is_the_model(world) -> None:
