@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from domain.ids import new_id
 from domain.jobs import ErrorCode, JobError, Progress
@@ -110,6 +110,35 @@ def test_finish_may_be_repeated_when_its_answer_was_lost(world, make_analysis) -
         with world.database.write() as session:
             leases.finish(session, lease, row)
     assert world.statuses(job_id) == ["queued", "running", "succeeded"]
+
+
+@pytest.mark.parametrize("cut", ["before the commit", "after it"])
+def test_finish_goes_on_after_a_lost_connection(world, backend: str, cut: str) -> None:
+    """The worker repeats `finish` with the rows it has; the job ends once, with one result."""
+    if backend == "sqlite":
+        pytest.skip("SQLite has no connection to cut")
+    job_id = world.submit()
+    lease = world.claim(job_id)
+    model = ModelRow(id=new_id("model"), document={})
+    file = ArtifactRow(model_id=model.id, name="a", media_type="a/b", sha256="0" * 64, n_bytes=1)
+    cuts = iter([True, True, False])
+
+    def work(session) -> None:  # type: ignore[no-untyped-def]
+        leases.finish(session, lease, model, file)
+        if next(cuts):
+            mine = session.scalar(text("SELECT pg_backend_pid()"))
+            if cut == "after it":
+                session.connection().exec_driver_sql("COMMIT")
+            with world.database.engine.connect() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": mine})
+            session.execute(text("SELECT 1"))
+
+    world.database.transact(work)
+    assert next(cuts, None) is None
+    assert world.statuses(job_id) == ["queued", "running", "succeeded"]
+    with world.database.read() as session:
+        assert session.scalars(select(ModelRow.id)).all() == [model.id]
+        assert session.scalars(select(ArtifactRow.name)).all() == ["a"]
 
 
 def test_finish_that_breaks_leaves_the_job_running(world, make_analysis) -> None:
