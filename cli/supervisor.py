@@ -8,9 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-QUICK_EXIT_SECONDS = 5.0
+QUICK_EXIT_SECONDS = 15.0
 MAX_QUICK_EXITS = 6
 FIRST_BACKOFF_SECONDS = 0.25
+LONGEST_BACKOFF_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 LONGEST_LINE = 1 << 20
 
@@ -73,12 +74,13 @@ class Supervisor:
             status = await self._run_once(program)
             quick_exits = quick_exits + 1 if time.monotonic() - started < QUICK_EXIT_SECONDS else 1
             ending = f"signal {-status}" if status < 0 else f"status {status}"
-            if quick_exits >= MAX_QUICK_EXITS:
+            # A signal is what jobs that exhaust the memory bring; their leases, not we, count how often they may.
+            if status >= 0 and quick_exits >= MAX_QUICK_EXITS:
                 raise CrashLoop(
                     f"{program.name} ended with {ending}, {quick_exits} times in a row within "
                     f"{QUICK_EXIT_SECONDS:g} s of its start; its last lines are above."
                 )
-            backoff = FIRST_BACKOFF_SECONDS * 2 ** (quick_exits - 1)
+            backoff = min(FIRST_BACKOFF_SECONDS * 2 ** (quick_exits - 1), LONGEST_BACKOFF_SECONDS)
             self.say(f"{program.name} ended unexpectedly with {ending}; starting it again in {backoff:g} s")
             await asyncio.sleep(backoff)
 

@@ -8,6 +8,14 @@ from pydantic import Field
 
 from store.settings import StoreSettings
 
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "ATTRACTOR_TRAIN_THREADS",
+)
+
 
 class WorkerSettings(StoreSettings):
     """How many jobs a worker runs at a time, and on how many threads each computes."""
@@ -36,6 +44,6 @@ class WorkerSettings(StoreSettings):
         of a worker process runs in one thread, which is what that layer asks for.
         """
         threads = str(self.threads or max(1, (os.cpu_count() or 1) // self.processes))
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        for name in _THREAD_VARIABLES:
             os.environ.setdefault(name, threads)
         os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")

@@ -26,6 +26,7 @@ def test_the_cores_are_shared_among_the_processes(environment, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     WorkerSettings(concurrency=4, broker_url="redis://localhost/0").cap_threads()
     assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")} == {"4"}
+    assert environment["ATTRACTOR_TRAIN_THREADS"] == "4"
 
 
 def test_what_the_operator_has_set_is_kept(environment):

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
-from domain.errors import InvalidParameters
 from domain.ids import new_id
 from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
-from models.trained import TrainedModel
 from store import results
 from store.tables import AnalysisRow, EvaluationRow
 from worker.context import Context, Outcome
 from worker.handlers.inputs import SeriesInput, load_model, load_series, reference_steps, rows_between
-
-SAME_DT = 0.01  # relative
 
 
 def run(context: Context) -> Outcome:
     request = context.request
     assert isinstance(request, EvaluateJob)
     row, model = load_model(context, request.model_id)
-    given = load_series(context, request.series_id or str(row.series_id), request.channels or model.channels)
-    _check_fits(given, model)
+    given = load_series(context, request.series_id or str(row.series_id), model.channels)
     is_own = given.row.id == row.series_id
     held_out = tuple(row.document["training"]["test_steps"]) if is_own else (0, given.row.n_steps)
     start, stop = reference_steps(request.params, held_out, given.row.n_steps)
@@ -42,18 +35,6 @@ def run(context: Context) -> Outcome:
             document=report.model_dump(mode="json") | {"channels": given.channels},
         )
     )
-
-
-def _check_fits(given: SeriesInput, model: TrainedModel) -> None:
-    if len(given.channels) != len(model.channels):
-        raise InvalidParameters(
-            f"The model has {len(model.channels)} channels ({', '.join(model.channels)}); {len(given.channels)} were chosen."
-        )
-    if not math.isclose(given.row.dt, model.dt, rel_tol=SAME_DT):
-        raise InvalidParameters(
-            f"The series is sampled every {given.row.dt:g} {given.row.time_unit}, "
-            f"the model steps by {model.dt:g} {model.time_unit}: resample the series."
-        )
 
 
 def _lambda_max(context: Context, given: SeriesInput, analysis_id: str | None) -> float | None:

@@ -70,5 +70,5 @@ def _observations(
         context_steps=model.context_steps,
         dt=row.dt,
     )
-    columns = series.channel_indices(row, request.channels or model.channels)
+    columns = series.channel_indices(row, model.channels)
     return np.asarray(series.load_values(context.blobs, row)[rows][:, columns], dtype=np.float64), start

@@ -46,7 +46,6 @@ def reconstruct(
 ) -> Outcome:
     """A Model of the series, with its Analysis where the job had to make one."""
     dt, unit = given.row.dt, given.row.time_unit
-    reference_steps(evaluation, (0, given.row.n_steps), given.row.n_steps)  # refuse before the training, not after it
     stages = Stages(
         context.reporter,
         {
