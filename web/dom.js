@@ -38,9 +38,10 @@ export function num(value, digits = 3) {
   return rounded.toLocaleString("en", { maximumFractionDigits: 20 }).replace("-", "−");
 }
 
-/** A value with its unit; dimensionless units stay away. */
+/** A value with its unit; dimensionless units stay away, steps are counted in the plural. */
 export function withUnit(value, unit, digits = 3) {
-  return value === null || value === undefined || !unit || unit === "1" ? num(value, digits) : `${num(value, digits)} ${unit}`;
+  if (value === null || value === undefined || !unit || unit === "1") return num(value, digits);
+  return `${num(value, digits)} ${unit === "step" && value !== 1 ? "steps" : unit}`;
 }
 
 /** [low, high] as text, or an empty string. */

@@ -75,7 +75,7 @@ function startForm(context, series) {
   const outcome = el("div");
   const names = series.profile.channels.map((c) => c.name);
   const button = el("button.primary", { type: "submit" }, "Start reconstruction");
-  const form = el("form", {}, names.length > 1 ? channelChecks(names) : null, button, " ", advanced(), outcome);
+  const form = el("form", {}, names.length > 1 ? channelChecks(names) : null, outcome, button, advanced());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;

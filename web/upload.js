@@ -36,7 +36,8 @@ export function homeView(context) {
   const form = el("form", {}, drop, samplingFields(), button);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    await send(picked, Object.fromEntries([...new FormData(form)].filter(([name]) => name !== "file")));
+    const fields = Object.fromEntries([...new FormData(form)].filter(([name]) => name !== "file"));
+    await send(picked, { ...fields, name: fields.name || picked.name });
   });
 
   async function send(one, fields) {

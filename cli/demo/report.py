@@ -103,7 +103,8 @@ def predictability(analysis: dict[str, Any]) -> str:
     known = analysis["predictability"]
     if known["time"] is None:
         return f"predictability time: none ({known['reason']})"
-    return f"predictability time: an error doubles every {known['time']:.3g} {known['unit']} ({known['steps']} steps)"
+    time = "" if known["unit"] == "step" else f"{known['time']:.3g} {known['unit']}, that is "
+    return f"predictability time: an error doubles every {time}{known['steps']} steps"
 
 
 def valid_prediction(report: dict[str, Any]) -> str:

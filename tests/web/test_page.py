@@ -91,7 +91,7 @@ def inked(page: Page, nth: int) -> int:
 
 def assert_fits(page: Page) -> None:
     """Nothing sticks out sideways, once the charts have been drawn anew for the width."""
-    page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth", timeout=5_000)
+    page.wait_for_function("() => document.documentElement.scrollWidth <= window.innerWidth", timeout=5_000)
 
 
 def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path) -> None:
