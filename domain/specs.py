@@ -47,7 +47,15 @@ class AffineObservationSpec(Spec):
     kind: Literal["affine"] = "affine"
 
 
-ObservationSpec = Annotated[IdentityObservationSpec | AffineObservationSpec, Field(discriminator="kind")]
+class AutoObservationSpec(Spec):
+    """Identity, or affine for more than 10 observed coordinates."""
+
+    kind: Literal["auto"] = "auto"
+
+
+ObservationSpec = Annotated[
+    AutoObservationSpec | IdentityObservationSpec | AffineObservationSpec, Field(discriminator="kind")
+]
 
 
 class SparseForcingSpec(Spec):
@@ -69,6 +77,10 @@ class GeneralizedForcingSpec(Spec):
     adaptive: bool = Field(
         default=False,
         description="Re-estimate alpha during training from the Jacobian products (Hess et al. 2023, aGTF).",
+    )
+    estimate: Literal["arithmetic-mean", "geometric-mean", "largest-norm", "parameter-bound"] = Field(
+        default="arithmetic-mean",
+        description="How adaptive forcing estimates the norm of a Jacobian: norm of the mean, geometric mean of the norms, largest norm along a sequence, or a bound from the parameters.",
     )
 
 
@@ -100,7 +112,7 @@ class TrainSpec(Spec):
     architecture: Auto | ArchitectureName = "auto"
     latent_dim: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
     hidden_dim: Auto | Annotated[int, Field(ge=1, le=2048)] = "auto"
-    observation: ObservationSpec = IdentityObservationSpec()
+    observation: ObservationSpec = AutoObservationSpec()
     forcing: Auto | ForcingSpec = "auto"
     embedding_lags: (
         Auto | Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1, max_length=20)]

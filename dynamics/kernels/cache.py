@@ -32,4 +32,4 @@ def use_kernel_cache() -> None:
         writable = False
     if not writable:  # a read-only home, as in a container: still share between the processes of this machine
         folder = Path(tempfile.gettempdir()) / f"attractor-{os.getuid()}" / folder.name
-    numba.config.CACHE_DIR = str(folder)
+    setattr(numba.config, "CACHE_DIR", str(folder))  # noqa: B010  (an attribute that exists at run time only)

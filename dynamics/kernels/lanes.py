@@ -10,13 +10,17 @@ reference of `dynamics.training` is the fallback.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import models, register_model
 
 LANES = 16
+intrinsic: Any = _intrinsic  # Numba's annotation knows nothing of the typing context that it passes
 
 
 class LanesType(types.Type):

@@ -14,6 +14,7 @@ the order in which its parameters lie in the flat vector `theta`. Sixteen states
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +69,16 @@ def accumulate(tag, gradient, hidden, z, i, d, j, tape, k, n):
 
 
 def tape_size(tag, hidden):
-    """Vectors of 16 that one step leaves on the tape."""
+    """Vectors of 16 that one step leaves on the tape; the same as `TAPE_SIZES`."""
 
 
 def jacobian(tag, theta, hidden, z, out):
     """out = J(z): z (M,), out (M, M)."""
 
 
+TAPE_SIZES: dict[
+    str, Callable[[int, int], int]
+] = {}  # architecture -> (M, H) -> vectors that one step leaves on the tape
 LAYOUTS: dict[str, tuple[tuple[str, bool], ...]] = {}  # architecture -> (parameter, transposed?) in the order of theta
 
 

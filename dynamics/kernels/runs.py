@@ -19,34 +19,33 @@ def prepare(model: TrainedModel) -> tuple[maps.MapTag, np.ndarray, int]:
 
 
 @njit(cache=True, nogil=True)
-def _free_run(tag, theta, hidden, state, following, states):
-    """states[t, b] of the first 16 b; `state` (M, 16) is advanced in place."""
+def _free_run(tag, theta, hidden, state, following, states, every):
+    """states[k, b] after (k + 1) `every` steps, b < 16; `state` (M, 16) is advanced in place."""
     m = tag.latent_dim
     n_lanes = states.shape[1]
-    for t in range(states.shape[0]):
-        maps.step(tag, theta, hidden, state, 0, following, 0)
+    for k in range(states.shape[0]):
+        for _ in range(every):
+            maps.step(tag, theta, hidden, state, 0, following, 0)
+            state[:] = following
         for u in range(m):
-            for b in range(LANES):
-                value = following[u * LANES + b]
-                state[u * LANES + b] = value
-                if b < n_lanes:
-                    states[t, b, u] = value
+            for b in range(n_lanes):
+                states[k, b, u] = state[u * LANES + b]
 
 
-def free_run(model: TrainedModel, z0: np.ndarray, n_steps: int) -> np.ndarray:
-    """States after 1..n_steps steps from z0: (B, M) -> (n_steps, B, M), float64.
+def free_run(model: TrainedModel, z0: np.ndarray, n_steps: int, every: int = 1) -> np.ndarray:
+    """States after 1..n_steps steps from z0: (B, M) -> (n_steps, B, M), float64; with `every`, only each such step.
 
     The same map as `TrainedModel.free_run`, sixteen trajectories per vector; a trajectory that diverges becomes inf or
     NaN and does not touch the others.
     """
     tag, theta, hidden = prepare(model)
     z0 = np.atleast_2d(np.asarray(z0, np.float64))
-    states = np.empty((n_steps, *z0.shape))
+    states = np.empty((n_steps // every, *z0.shape))
     for first in range(0, len(z0), LANES):
         group = z0[first : first + LANES]
         state, following = aligned(group.shape[1] * LANES, np.float64), aligned(group.shape[1] * LANES, np.float64)
         state.reshape(-1, LANES)[:, : len(group)] = group.T
-        _free_run(tag, theta, hidden, state, following, states[:, first : first + LANES])
+        _free_run(tag, theta, hidden, state, following, states[:, first : first + LANES], every)
     return states
 
 

@@ -27,6 +27,7 @@ from dynamics.kernels.lanes import (
 NAMES = ("shplrnn", "clipped-shplrnn")
 for _name in NAMES:
     maps.LAYOUTS[_name] = (("A", False), ("h1", False), ("W1", True), ("W2", False), ("h2", False))
+    maps.TAPE_SIZES[_name] = lambda m, hidden: 3 * hidden
 
 
 @overload(maps.step)

@@ -1,0 +1,202 @@
+"""Training from the series to the model: settle the settings, train several seeds, keep the best on data they know."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from domain.jobs import Progress
+from domain.results import LyapunovAnalysis, SeedRun, TrainingHistory
+from domain.specs import TrainSpec
+from dynamics.reporting import Diverged, Reporter
+from dynamics.training import checkpoint
+from dynamics.training.data import TrainingData, prepare
+from dynamics.training.engine import CompiledEngine
+from dynamics.training.ensemble import Ensemble, usable_threads
+from dynamics.training.parameters import restore
+from dynamics.training.seeds import SeedState
+from dynamics.training.selection import Judgement, Referee
+from dynamics.training.settings import Settings, resolve
+from dynamics.training.split import Segments, Split, bounds, split
+from models import TrainedModel
+
+
+def train(
+    segments: Segments,
+    *,
+    channels: list[str],
+    dt: float,
+    time_unit: str,
+    spec: TrainSpec,
+    analysis: LyapunovAnalysis | None,
+    reporter: Reporter,
+    threads: int | None = None,
+) -> tuple[TrainedModel, TrainingHistory]:
+    """Train a model of the series: several seeds, the best by its free run on training and validation data.
+
+    `segments`: (first row, values (T_i, N) float64, finite) of each run without a gap. The same arguments on the same
+    machine give the same model bit for bit, unless the budget struck; the history says so.
+    Raises SeriesTooShort when less than one sequence is left for training, `Diverged` when no run gave a usable model.
+    """
+    parts = split(segments, spec)
+    settings = resolve(spec, parts, len(channels), dt, analysis)
+    data = prepare(parts, settings, channels)
+    engine = CompiledEngine(settings, data)
+    referee = Referee(data)
+
+    def build(theta: np.ndarray) -> TrainedModel:
+        params, observation = restore(settings, theta, data.n_observed)
+        return TrainedModel(
+            settings.architecture, params, observation, channels, data.mean, data.std, settings.lags, dt, time_unit,
+            residual_std=np.zeros(data.n_observed),
+        )  # fmt: skip
+
+    def judge(theta: np.ndarray) -> Judgement:
+        return referee.judge(build(theta).as_float64())
+
+    def compile_all() -> None:
+        engine.compile()
+        judge(engine.learner(0).theta)
+
+    compile_seconds = _compile(compile_all, reporter)
+    versions = {"numba": numba.__version__, "numpy": np.__version__}
+    mark = checkpoint.fingerprint(settings.document(), data.series, versions)
+    ensemble = Ensemble(engine, judge, reporter, mark, threads or usable_threads())
+    states = ensemble.run()
+    best = _best(states, settings)
+    model = _finish(build, best, data, _card(settings, data, analysis, versions))
+    return model, _history(ensemble, states, best, settings, segments, parts, compile_seconds)
+
+
+def _compile(work: Callable[[], Any], reporter: Reporter) -> float:
+    """Run `work` in a thread of its own while progress is reported and a stop is noticed; seconds it took."""
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  (raised again below, in the caller's thread)
+            failure.append(error)
+
+    began = time.perf_counter()
+    thread = threading.Thread(target=target, daemon=True, name="compile")
+    thread.start()
+    reported = -1.0
+    while thread.is_alive():
+        reporter.check()
+        if time.perf_counter() - reported > 0.5:
+            reported = time.perf_counter()
+            reporter.report(Progress(phase="compiling"))
+        thread.join(0.1)
+    if failure:
+        raise failure[0]
+    return time.perf_counter() - began
+
+
+def _best(states: list[SeedState], settings: Settings) -> SeedState:
+    """The run to keep; one that has collapsed is kept, and called so, where there is no other."""
+    usable = [s for s in states if s.best is not None and s.best.outcome != "diverged"]
+    if usable:
+        return min(usable, key=lambda s: s.best.score)  # type: ignore[union-attr]
+    seen = "; ".join(f"seed {s.seed}: {_outcome(s)[1]}" for s in states)
+    advice = ["a lower learning_rate.peak"]
+    if settings.forcing.kind == "none":
+        advice.insert(0, 'forcing {"kind": "gtf"}, without which gradients explode on chaotic data')
+    if settings.architecture != "clipped-shplrnn":
+        advice.append("architecture clipped-shplrnn, whose free runs are bounded")
+    if not settings.standardize:
+        advice.append("standardize: true")
+    advice.append("more updates or seeds with a larger budget_seconds")
+    raise Diverged(f"None of {len(states)} training runs gave a usable model ({seen}). Try {', '.join(advice)}.")
+
+
+def _outcome(state: SeedState) -> tuple[Any, str]:
+    """Outcome of a run and the reason in words."""
+    if state.best is not None and state.best.outcome == "ok":
+        return "ok", "diverged later; judged before" if state.diverged else ""
+    if state.diverged:
+        return "diverged", f"the loss ceased to be finite after {state.update} updates"
+    if state.best is None:
+        return "canceled", "stopped before its first judgement"
+    return state.best.outcome, state.best.why
+
+
+def _finish(
+    build: Callable[[np.ndarray], TrainedModel], best: SeedState, data: TrainingData, card: dict[str, Any]
+) -> TrainedModel:
+    assert best.best_theta is not None
+    model = build(best.best_theta)
+    exact = model.as_float64()
+    parts = [p for p in data.validation if len(p) > 1] or [p for p in data.train if len(p) > 1]
+    errors = np.concatenate([exact.observe(exact.step(exact.encode(p[:-1]))) - p[1:] for p in parts])
+    return TrainedModel(**{**vars(model), "residual_std": errors.std(axis=0), "card": card})
+
+
+def _card(
+    settings: Settings, data: TrainingData, analysis: LyapunovAnalysis | None, versions: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "settings": settings.document(),
+        "lambda_max": None if analysis is None else analysis.lambda_max.value,
+        "lambda_max_unit": None if analysis is None else analysis.lambda_max.unit,
+        "training_rows": len(data.series),
+        "versions": versions | {"python": platform.python_version()},
+    }
+
+
+def _history(
+    ensemble: Ensemble,
+    states: list[SeedState],
+    best: SeedState,
+    settings: Settings,
+    segments: Segments,
+    parts: Split,
+    compile_seconds: float,
+) -> TrainingHistory:
+    document = settings.document()
+    why = document["why"]
+    if ensemble.dropped or any(s.capped for s in states):
+        cut = f"{sum(s.capped for s in states)} of {len(states)} runs were shortened, {ensemble.dropped} not begun"
+        why["budget"] = f"budget_seconds = {settings.budget_seconds:g} struck: {cut}; another run may differ"
+    end = bounds(segments, 0)[1]
+    validation, test = bounds(parts.validation, end), bounds(parts.test, end)
+    return TrainingHistory(
+        updates=best.best_update,
+        seconds=ensemble.seconds,
+        compile_seconds=compile_seconds,
+        engine=ensemble.engine.name,
+        seeds=[_seed_run(s, best) for s in states],
+        loss=[[float(u), v] for u, v in best.losses],
+        settings=document,
+        train_steps=bounds(parts.train, 0),
+        validation_steps=validation,
+        test_steps=test,
+    )
+
+
+def _seed_run(state: SeedState, best: SeedState) -> SeedRun:
+    outcome, reason = _outcome(state)
+    if state is best and outcome != "ok":
+        why = f"the least bad of runs that all failed: {reason}"
+    elif state is best:
+        why = f"lowest score of its free runs, at update {state.best_update}"
+    elif outcome == "ok":
+        why = "another seed's free runs are closer to the data"
+    else:
+        why = reason
+    return SeedRun(
+        seed=state.seed,
+        kept=state is best,
+        why=why,
+        updates=state.update,
+        seconds=state.seconds,
+        outcome=outcome,
+        final_loss=state.losses[-1][1] if state.losses else None,
+        validation=state.best.validation() if state.best is not None else {},
+    )

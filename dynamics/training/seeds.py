@@ -1,0 +1,108 @@
+"""One training run from one seed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dynamics.kernels.block import Learner
+from dynamics.training.engine import CompiledEngine
+from dynamics.training.schedule import learning_rates
+from dynamics.training.selection import Judgement
+
+BLOCK_SECONDS = 0.1  # cancel, progress and budget are looked at between blocks
+CANDIDATES = np.linspace(0.6, 1.0, 9)  # shares of a run at which a checkpoint is judged by its free run
+KEPT_LOSSES = 500
+
+
+@dataclass
+class SeedState:
+    """All that is known about one run; `learner` and `best_theta` with `update` and `total` determine the rest."""
+
+    seed: int
+    total: int
+    learner: Learner
+    update: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    diverged: bool = False
+    capped: bool = False
+    best: Judgement | None = None
+    best_theta: np.ndarray | None = None
+    best_update: int = 0
+    judged: list[Judgement] = field(default_factory=list)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+    def copy(self) -> SeedState:
+        learner = Learner(*(part.copy() for part in self.learner))
+        return replace(self, learner=learner, judged=list(self.judged), losses=list(self.losses))
+
+    def candidates(self) -> list[int]:
+        return sorted({max(1, round(self.total * share)) for share in CANDIDATES})
+
+
+class SeedRunner:
+    """Advances one run block by block until it is done, stopped or out of time."""
+
+    def __init__(
+        self, engine: CompiledEngine, state: SeedState, judge: Callable[[np.ndarray], Judgement], deadline: float
+    ) -> None:
+        self.engine, self.state, self.judge, self.deadline = engine, state, judge, deadline
+        self.workspace = engine.workspace(state.learner)
+        self.speed = 0.0  # updates per second
+
+    def run(self, stop: threading.Event, publish: Callable[[SeedState], None]) -> None:
+        """`publish` receives a copy of the state after every block, for progress and checkpoints."""
+        state = self.state
+        while not state.finished and not stop.is_set():
+            began = time.perf_counter()
+            self._block()
+            self._respect(self.deadline)
+            state.seconds += time.perf_counter() - began
+            publish(state.copy())
+
+    def _block(self) -> None:
+        state, settings = self.state, self.engine.settings
+        target = next((c for c in state.candidates() if c > state.update), state.total)
+        size = min(target - state.update, max(1, int(self.speed * BLOCK_SECONDS)))
+        rates = learning_rates(
+            settings.schedule, settings.peak_rate, settings.final_rate, state.update, size, state.total
+        )
+        began = time.perf_counter()
+        alphas = np.full(size, settings.forcing.alpha)
+        done, losses = self.engine.advance(state.learner, self.workspace, state.update, rates, alphas)
+        self.speed = size / max(time.perf_counter() - began, 1e-6)
+        self._note(losses)
+        state.update += done
+        if done < size:
+            state.diverged = state.finished = True
+        elif state.update in state.candidates():
+            self._consider()
+            state.finished = state.update >= state.total
+
+    def _note(self, losses: np.ndarray) -> None:
+        """Keep about KEPT_LOSSES points of the loss."""
+        every = max(1, self.state.total // KEPT_LOSSES)
+        first = self.state.update + 1
+        for k in range(-first % every, len(losses), every):
+            self.state.losses.append((first + k, float(losses[k])))
+
+    def _consider(self) -> None:
+        state = self.state
+        judgement = self.judge(state.learner.theta)
+        state.judged.append(judgement)
+        if state.best is None or judgement.score < state.best.score:
+            state.best, state.best_theta, state.best_update = judgement, state.learner.theta.copy(), state.update
+
+    def _respect(self, deadline: float) -> None:
+        """Shorten the run, schedule included, when it would end after the deadline; the history says so."""
+        state = self.state
+        if state.finished or self.speed == 0:
+            return
+        affordable = state.update + int(self.speed * max(0.0, deadline - time.perf_counter()))
+        if affordable < state.total:
+            state.total, state.capped = max(affordable, state.update + 1), True

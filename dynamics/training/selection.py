@@ -1,0 +1,147 @@
+"""Judging a model by its free run: the loss and short forecasts do not show that a run has collapsed, this does.
+
+The measures here rank checkpoints and seeds on training and validation data; the report on held-out data is made with
+the published variants by `dynamics.evaluation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import welch
+
+from dynamics.kernels import free_run
+from dynamics.training.data import TrainingData
+from models import TrainedModel
+
+PSEUDO_COUNT = 1e-5
+N_STARTS, RUN_STEPS, TRANSIENT_STEPS = 16, 5_000, 500
+LATE_STEPS, LATE_EVERY = (
+    30_000,
+    15,
+)  # spurious fixed points attract slowly: 16 such runs see an escape rate of 1e-5 a step
+PREDICTION_STEPS, MAX_PREDICTION_STARTS = 20, 512
+SPECTRUM_WEIGHT = 2.0  # Hellinger distances are bounded by 1, divergences of histograms are not
+COARSE_BINS, LEAST_COVERAGE, LOSS_WEIGHT = 8, 0.5, 10.0
+NEVER_THERE = 1e3
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`score` ranks: smaller is better; infinite when the free runs are not finite."""
+
+    score: float
+    outcome: str  # ok, collapsed, diverged
+    why: str
+    d_stsp: float | None = None
+    d_h: float | None = None
+    prediction_error: float | None = None
+
+    def validation(self) -> dict[str, float | None]:
+        return {"d_stsp": self.d_stsp, "d_h": self.d_h, "prediction_error": self.prediction_error}
+
+
+class Referee:
+    """Compares free runs with the training and validation data."""
+
+    def __init__(self, data: TrainingData) -> None:
+        known = np.concatenate([data.series, *data.validation])
+        self.center, self.axes = _leading_axes(known)
+        projected = self.project(known)
+        spread = projected.std(axis=0)
+        self.low, self.high = projected.min(axis=0) - 0.1 * spread, projected.max(axis=0) + 0.1 * spread
+        self.n_bins = _bins(len(projected), projected.shape[1])
+        self.histogram = self._histogram(projected, self.n_bins)
+        coarse = self._histogram(projected, COARSE_BINS)
+        self.mass = coarse / coarse.sum()
+        longest = max([*data.train, *data.validation], key=len)
+        self.window = int(min(1024, len(longest)))
+        self.spectrum = _spectrum(longest, self.window)
+        self.starts = known[np.linspace(0, len(known) - 1, N_STARTS).astype(int)]
+        self.probe = max(data.validation, key=len, default=longest)
+        if len(self.probe) < PREDICTION_STEPS + 1:
+            self.probe = longest
+
+    def judge(self, model: TrainedModel) -> Judgement:
+        """Two runs from each start: one at full resolution for the spectrum, one long and thinned for what becomes of it."""
+        with np.errstate(all="ignore"):
+            states = free_run(model, model.encode(self.starts), RUN_STEPS)
+            late_states = free_run(model, states[-1], LATE_STEPS, LATE_EVERY)
+            runs, late = model.observe(states[TRANSIENT_STEPS:]), model.observe(late_states)  # (steps, starts, N_e)
+            bounded = (np.abs(runs) < 1e3).all(axis=(0, 2)) & (np.abs(late) < 1e3).all(axis=(0, 2))  # false for NaN
+            error = self.prediction_error(model)
+        if bounded.sum() < N_STARTS / 2:
+            return Judgement(np.inf, "diverged", "its free runs leave the attractor for infinity", None, None, error)
+        runs, late = runs[:, bounded], self.project(late[:, bounded])
+        visited = np.concatenate([self.project(runs), late]).reshape(-1, late.shape[-1])
+        d_stsp = self._divergence(visited)
+        if d_stsp is None:
+            return Judgement(NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error)
+        d_h = float(np.mean(_hellinger(self.spectrum, _spectrum(runs, self.window))))
+        lost = 1 - np.mean(self._coverage(late) > LEAST_COVERAGE) * np.mean(bounded)
+        score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost
+        if lost >= 0.5:
+            why = f"{lost:.0%} of its free runs leave most of the attractor for a fixed point or a small cycle"
+            return Judgement(score, "collapsed", why, d_stsp, d_h, error)
+        return Judgement(score, "ok", "", d_stsp, d_h, error)
+
+    def _coverage(self, late: np.ndarray) -> np.ndarray:
+        """(starts,): share of the data that lies in coarse cells which a run still visits in its last half.
+
+        A run caught by a spurious fixed point or cycle, which its loss never shows, visits few of them.
+        """
+        last = late[len(late) // 2 :]
+        return np.array([self.mass[self._histogram(run, COARSE_BINS) > 0].sum() for run in last.swapaxes(0, 1)])
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        return (points - self.center) @ self.axes
+
+    def prediction_error(self, model: TrainedModel) -> float | None:
+        """Mean squared error 20 steps ahead on validation data, standardised units; null when not finite."""
+        n = min(PREDICTION_STEPS, len(self.probe) - 1)
+        starts = np.unique(np.linspace(0, len(self.probe) - 1 - n, MAX_PREDICTION_STARTS).astype(int))
+        ahead = model.observe(free_run(model, model.encode(self.probe[starts]), n)[-1])
+        error = float(np.mean((ahead - self.probe[starts + n]) ** 2))
+        return error if np.isfinite(error) else None
+
+    def _histogram(self, points: np.ndarray, n_bins: int) -> np.ndarray:
+        scaled = (points - self.low) / (self.high - self.low)
+        inside = ((scaled >= 0) & (scaled < 1)).all(axis=1)
+        cells = np.ravel_multi_index(tuple((scaled[inside] * n_bins).astype(int).T), (n_bins,) * points.shape[1])
+        return np.bincount(cells, minlength=n_bins ** points.shape[1]).astype(float)
+
+    def _divergence(self, points: np.ndarray) -> float | None:
+        generated = self._histogram(points, self.n_bins)
+        if generated.sum() == 0:
+            return None
+        p, q = ((h + PSEUDO_COUNT) / (h.sum() + PSEUDO_COUNT * h.size) for h in (self.histogram, generated))
+        return float(np.sum(p * np.log(p / q)))
+
+
+def _leading_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Up to three coordinates are taken as they are, more are projected onto three principal directions."""
+    n = points.shape[1]
+    if n <= 3:
+        return np.zeros(n), np.eye(n)
+    center = points.mean(axis=0)
+    _, directions = np.linalg.eigh(np.cov(points.T))
+    return center, directions[:, ::-1][:, :3]
+
+
+def _bins(n_points: int, dimension: int) -> int:
+    """Bins per coordinate, at most the measure's 30: about as fine as n_points fill (a third of them on the attractor)."""
+    return int(np.clip(round((n_points / 3) ** (1 / min(dimension, 2)) / (1 if dimension < 3 else 2.5)), 8, 30))
+
+
+def _spectrum(values: np.ndarray, window: int) -> np.ndarray:
+    """Welch power spectrum of each coordinate, each normalised to sum 1: (T, ..., N) -> (frequencies, N)."""
+    _, power = welch(values, nperseg=window, axis=0)
+    if power.ndim == 3:
+        power = power.mean(axis=1)
+    total = power.sum(axis=0)
+    return power / np.where(total > 0, total, 1.0)
+
+
+def _hellinger(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2, axis=0) / 2)

@@ -1,0 +1,195 @@
+"""`train` from the outside: repeatable to the bit, resumable to the bit, cancelable, honest about failure."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from domain.errors import ConstantSeries, InvalidParameters, SeriesTooShort
+from domain.jobs import Progress
+from domain.specs import TrainSpec
+from dynamics.reporting import Diverged, Interrupted, Reporter
+from dynamics.training import ensemble, held_out, train
+
+
+def lorenz63(n_steps: int, dt: float = 0.02) -> np.ndarray:
+    """Lorenz 1963 with the classical parameters, fourth-order Runge-Kutta."""
+
+    def rhs(s: np.ndarray) -> np.ndarray:
+        x, y, z = s
+        return np.array([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
+
+    state, rows = np.array([1.0, 2.0, 20.0]), []
+    for t in range(n_steps + 500):
+        k1 = rhs(state)
+        k2 = rhs(state + dt / 2 * k1)
+        k3 = rhs(state + dt / 2 * k2)
+        k4 = rhs(state + dt * k3)
+        state = state + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        if t >= 500:
+            rows.append(state)
+    return np.array(rows)
+
+
+@pytest.fixture(scope="module")
+def series() -> np.ndarray:
+    return lorenz63(1500)
+
+
+SMALL = {"hidden_dim": 30, "sequence_length": 50, "updates": 600, "seeds": 2, "budget_seconds": 120}
+
+
+def run(series: np.ndarray, reporter: Reporter | None = None, threads: int = 2, **changes):
+    spec = TrainSpec.model_validate({**SMALL, **changes})
+    return train(
+        [(0, series)],
+        channels=[f"x{i}" for i in range(series.shape[1])],
+        dt=0.02,
+        time_unit="s",
+        spec=spec,
+        analysis=None,
+        reporter=reporter or Reporter(),
+        threads=threads,
+    )
+
+
+class Recorder(Reporter):
+    """Remembers progress and checkpoints; stops once `updates` updates are seen."""
+
+    def __init__(self, stop_after: float = np.inf, checkpoint: bytes | None = None) -> None:
+        self.stop_after, self.checkpoint = stop_after, checkpoint
+        self.progress: list[tuple[float, Progress]] = []
+        self.stopping_since: float | None = None
+
+    def report(self, progress: Progress) -> None:
+        self.progress.append((time.perf_counter(), progress))
+
+    def should_stop(self) -> bool:
+        stop = any((p.step or 0) >= self.stop_after for _, p in self.progress)
+        if stop and self.stopping_since is None:
+            self.stopping_since = time.perf_counter()
+        return stop
+
+    def save_checkpoint(self, data: bytes) -> None:
+        self.checkpoint = data
+
+    def load_checkpoint(self) -> bytes | None:
+        return self.checkpoint
+
+
+def test_the_same_request_gives_the_same_bytes_whatever_the_number_of_threads(series: np.ndarray) -> None:
+    first, history = run(series, threads=2)
+    second, _ = run(series, threads=1)
+    assert first.to_safetensors() == second.to_safetensors()
+    assert [s.seed for s in history.seeds][:2] == [0, 1]
+    assert sum(s.kept for s in history.seeds) == 1
+    other, _ = run(series, seed=5)
+    assert other.to_safetensors() != first.to_safetensors()
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(series: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "REPORT_SECONDS", 0.05)
+    long = {"updates": 4000, "hidden_dim": 60}
+    whole, whole_history = run(series, **long)
+    interrupted = Recorder(stop_after=1500)
+    with pytest.raises(Interrupted):
+        run(series, interrupted, **long)
+    assert interrupted.checkpoint is not None
+    resumed = Recorder(checkpoint=interrupted.checkpoint)
+    model, history = run(series, resumed, **long)
+    steps = [p.step for _, p in resumed.progress if p.phase == "training"]
+    assert steps
+    assert min(s for s in steps if s is not None) >= 1500
+    assert model.to_safetensors() == whole.to_safetensors()
+    assert history.loss == whole_history.loss
+    assert [s.validation for s in history.seeds] == [s.validation for s in whole_history.seeds]
+
+
+def test_a_checkpoint_of_another_request_or_a_broken_one_is_left_alone(series: np.ndarray) -> None:
+    plain, _ = run(series)
+    model, _ = run(series, Recorder(checkpoint=b"PK\x03\x04 no archive"))
+    assert model.to_safetensors() == plain.to_safetensors()
+
+
+def test_cancel_is_honoured_within_a_second(series: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "REPORT_SECONDS", 0.05)
+    recorder = Recorder(stop_after=50)
+    with pytest.raises(Interrupted):
+        run(series, recorder, updates=1_000_000)
+    assert recorder.stopping_since is not None
+    assert time.perf_counter() - recorder.stopping_since < 5  # a second on an idle machine
+
+
+def test_progress_says_phase_loss_and_time_left(series: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "REPORT_SECONDS", 0.05)
+    recorder = Recorder()
+    run(series, recorder, updates=8000)
+    phases = [p.phase for _, p in recorder.progress]
+    assert phases[0] == "compiling"
+    training = [p for _, p in recorder.progress if p.phase == "training"]
+    assert training
+    assert all(p.total_steps == 16_000 for p in training)
+    assert [p.fraction for p in training] == sorted(p.fraction for p in training)
+    assert any(p.eta_s is not None and "loss" in p.metrics for p in training)
+
+
+def test_the_budget_is_a_cap_and_the_history_says_when_it_struck(series: np.ndarray) -> None:
+    _, history = run(series, updates=10_000_000, budget_seconds=3, seeds=2)
+    assert history.seconds < 3 * 1.5  # 10 % on an idle machine
+    assert "budget" in history.settings["why"]
+    assert all(s.updates < 10_000_000 for s in history.seeds)
+
+
+def test_divergence_is_told_with_advice(series: np.ndarray) -> None:
+    with pytest.raises(Diverged, match=r"seed 0.*gtf") as caught:
+        run(
+            series,
+            architecture="shplrnn",
+            forcing={"kind": "none"},
+            learning_rate={"peak": 1.0, "schedule": "constant"},
+            updates=300,
+        )
+    assert "learning_rate" in str(caught.value)
+
+
+def test_a_short_series_is_refused_with_the_numbers(series: np.ndarray) -> None:
+    with pytest.raises(SeriesTooShort, match=r"43 rows; a sequence of 50 steps needs 51"):
+        run(series[:60])
+    with pytest.raises(SeriesTooShort, match="needs 11"):
+        run(series[:12], sequence_length="auto")
+
+
+def test_a_constant_channel_and_too_small_a_latent_space_are_refused(series: np.ndarray) -> None:
+    flat = series.copy()
+    flat[:, 1] = 3.0
+    with pytest.raises(ConstantSeries, match="x1"):
+        run(flat)
+    with pytest.raises(InvalidParameters, match="latent_dim 2"):
+        run(series, latent_dim=2)
+
+
+def test_parts_are_consecutive_and_the_held_out_part_is_the_tail(series: np.ndarray) -> None:
+    segments = [(0, series[:700]), (800, series[800:])]
+    spec = TrainSpec(test_fraction=0.2, validation_fraction=0.1)
+    ((start, tail),) = held_out(segments, spec)
+    assert start == 1220
+    np.testing.assert_array_equal(tail, series[1220:])
+    _, history = run(series)
+    assert (history.train_steps, history.validation_steps, history.test_steps) == (
+        (0, 1080),
+        (1080, 1200),
+        (1200, 1500),
+    )
+
+
+def test_a_model_reconstructs_a_scalar_series_through_its_lags(series: np.ndarray) -> None:
+    model, history = run(series[:, :1], embedding_lags=[0, 5, 10], updates=1500)
+    assert model.n_observed == 3
+    assert history.settings["lags"] == [0, 5, 10]
+    states = model.free_run(model.encode(model.embed(series[:50, :1])[-1]), 200)
+    units = model.to_units(model.observe(states))
+    assert units.shape == (200, 1)
+    assert np.all(np.abs(units) < 60)
+    assert np.all(model.residual_std > 0)
