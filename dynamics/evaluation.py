@@ -208,8 +208,8 @@ def _attractor_measures(
 
 
 def _with_noise(model: TrainedModel, y: np.ndarray, seed: int) -> np.ndarray:
-    """A generated series (T, N_e) as it would be measured: half the variance of the one-step error is put down to the measurement."""
-    return y + model.residual_std / np.sqrt(2) * np.random.default_rng(seed).standard_normal(y.shape)
+    """A generated series (T, N_e) as it would be measured."""
+    return y + model.measurement_std * np.random.default_rng(seed).standard_normal(y.shape)
 
 
 def _long_measure(model: TrainedModel, measures: list[Measure], x: np.ndarray, runs: _Runs) -> Measure:

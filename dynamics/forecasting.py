@@ -57,9 +57,9 @@ def forecast(
 ) -> ForecastResult:
     """Median and quantiles of x at start.time + k dt, k = 0 .. horizon - 1, over an ensemble of free runs.
 
-    Member j starts at encode(x~_0 + r xi_j / sqrt 2) and is read as x^_j(k) + r zeta_j / sqrt 2, with xi, zeta ~ N(0, 1), x~_0 the
-    last embedded observation and r = `residual_std` the one-step error, half of whose variance is put down to the state
-    and half to the measurement. Member 0 has xi = zeta = 0, the others come in pairs of opposite sign.
+    Member j starts at encode(x~_0 + n xi_j), moves by z <- F(z) + q xi'_j, and is read as x^ + n xi''_j, all xi ~ N(0, 1), x~_0 being
+    the last embedded observation, n = `measurement_std` and q = `step_std`, which together make up the one-step error of the
+    model, residual_std^2 = 2 n^2 + q^2. Member 0 has no noise, the others come in pairs of opposite signs.
     `context` (L, N), own units, L >= model.context_steps, its last row one step before `start`.
     The median of a chaotic ensemble is no trajectory: beyond `trusted_steps` it tends to the mean of the attractor.
     Raises InvalidParameters for a context or a horizon that cannot be used.
@@ -94,7 +94,11 @@ class _Ensemble:
 
 
 def _run(model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int, reporter: Reporter) -> _Ensemble:
-    z, measurement_error = _starts(model, model.embed(rows)[-1], spec)
+    rng = np.random.default_rng(spec.seed)
+    into_latent = model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))  # (N_e, M)
+    start = _noise(rng, 1, spec.samples, model.measurement_std)[0]
+    z = model.encode(model.embed(rows)[-1] + start).astype(model.params["A"].dtype)
+    measured = _noise(rng, 1, spec.samples, model.measurement_std)[0, :, : len(model.channels)] * model.std
     n_channels = len(model.channels)
     probabilities = [0.5, *spec.quantiles]
     levels = np.empty((len(probabilities), n_steps, n_channels))
@@ -103,35 +107,42 @@ def _run(model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int
     alive = np.ones(len(z), bool)
     for done in range(0, n_steps, block):
         reporter.check()
-        states = model.free_run(z, min(block, n_steps - done))
-        z = states[-1]
+        kicks = _noise(rng, min(block, n_steps - done), spec.samples, model.step_std) @ into_latent
         with np.errstate(over="ignore", invalid="ignore"):
+            states = _advance(model, z, kicks.astype(z.dtype))
             embedded = model.observe(states)[..., :n_channels]
             gone = ~(np.abs(embedded) < _DIVERGED).all(axis=-1)
         if first_divergence is None and gone.any():
             first_divergence = done + int(gone.any(axis=1).argmax())
+        z = states[-1]
         gone = np.logical_or.accumulate(gone | ~alive, axis=0)
         alive = ~gone[-1]
         values = np.where(gone[..., None], np.nan, embedded) * model.std + model.mean
         spread = values.std(axis=1) / width  # NaN as soon as a member has diverged
         if trusted == n_steps and (wide := ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)).any():
             trusted = done + int(wide.argmax())
-        levels[:, done : done + len(values)] = _quantiles(values + measurement_error, probabilities)
+        levels[:, done : done + len(values)] = _quantiles(values + measured, probabilities)
         now = done + len(values)
         reporter.report(Progress(fraction=now / n_steps, phase="forecasting", step=now, total_steps=n_steps))
     return _Ensemble(levels, trusted, int((~alive).sum()), first_divergence)
 
 
-def _starts(model: TrainedModel, embedded: np.ndarray, spec: ForecastSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Latent starts (S, M) and the members' measurement errors in own units (S, N)."""
-    rng = np.random.default_rng(spec.seed)
-    half = rng.standard_normal((spec.samples // 2, 2, model.n_observed))
-    pairs = np.concatenate(
-        [np.zeros((1, 2, model.n_observed)), np.stack([half, -half], axis=1).reshape(-1, *half.shape[1:])]
-    )
-    deviations = pairs[: spec.samples] * model.residual_std / math.sqrt(2)
-    z = model.encode(embedded + deviations[:, 0]).astype(model.params["A"].dtype)
-    return z, deviations[:, 1, : len(model.channels)] * model.std
+def _noise(rng: np.random.Generator, n_steps: int, samples: int, std: np.ndarray) -> np.ndarray:
+    """Independent errors of every member at every step, (n_steps, S, N_e): none for member 0, opposite ones for 1 and 2, 3 and 4, ..."""
+    half = rng.standard_normal((n_steps, samples // 2, len(std))) * std
+    noise = np.zeros((n_steps, samples, len(std)))
+    noise[:, 1::2] = half
+    noise[:, 2::2] = -half[:, : (samples - 1) // 2]
+    return noise
+
+
+def _advance(model: TrainedModel, z: np.ndarray, kicks: np.ndarray) -> np.ndarray:
+    """States after each of the steps z <- F(z) + kick: z (S, M), kicks (n_steps, S, M) -> (n_steps, S, M)."""
+    states = np.empty_like(kicks)
+    for t, kick in enumerate(kicks):
+        z = model.step(z) + kick
+        states[t] = z
+    return states
 
 
 def _quantiles(values: np.ndarray, probabilities: list[float]) -> np.ndarray:

@@ -40,6 +40,7 @@ class TrainedModel:
     card: dict[str, Any] = field(default_factory=dict)  # free JSON: settings, provenance; plain values only
     minimum: np.ndarray | None = None  # (N,) of the training data, own units; None: unknown
     maximum: np.ndarray | None = None
+    noise_std: np.ndarray | None = None  # (N_e,) std of the measurement noise, standardised units; None: unknown
 
     @property
     def map(self) -> type[Architecture]:
@@ -61,6 +62,18 @@ class TrainedModel:
     @property
     def n_parameters(self) -> int:
         return int(sum(a.size for a in (*self.params.values(), *self.observation.values())))
+
+    @property
+    def measurement_std(self) -> np.ndarray:
+        """Measurement noise (N_e,), standardised; where unknown, half of the variance of the one-step error."""
+        return self.residual_std / np.sqrt(2) if self.noise_std is None else self.noise_std
+
+    @property
+    def step_std(self) -> np.ndarray:
+        """Error of the map itself at every step (N_e,), standardised: what the measurement noise leaves of the one-step error."""
+        if self.noise_std is None:
+            return np.zeros_like(self.residual_std)
+        return np.sqrt(np.clip(self.residual_std**2 - 2 * self.noise_std**2, 0, None))
 
     @property
     def observation_kind(self) -> str:
@@ -122,9 +135,9 @@ class TrainedModel:
         tensors |= {f"observation.{k}": np.ascontiguousarray(v) for k, v in self.observation.items()}
         tensors |= {"series.mean": self.mean, "series.std": self.std, "series.residual_std": self.residual_std}
         tensors |= {
-            f"series.{name}": limit
-            for name, limit in (("minimum", self.minimum), ("maximum", self.maximum))
-            if limit is not None
+            f"series.{name}": value
+            for name, value in (("minimum", self.minimum), ("maximum", self.maximum), ("noise_std", self.noise_std))
+            if value is not None
         }
         header = {
             "format": FORMAT,
@@ -164,6 +177,7 @@ class TrainedModel:
             card=header["card"],
             minimum=series.get("minimum"),
             maximum=series.get("maximum"),
+            noise_std=series.get("noise_std"),
         )
 
 

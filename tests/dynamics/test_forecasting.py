@@ -76,6 +76,18 @@ def test_bands_cover_new_measurements_as_often_as_they_say(samples: int) -> None
     assert (np.abs(coverage - 0.8) < 0.08).all()
 
 
+def test_errors_of_the_map_add_up_as_in_an_autoregressive_process() -> None:
+    """x <- a x + q xi, no measurement noise: variance q^2 (1 - a^2k) / (1 - a^2)."""
+    a, q = 0.9, 0.3
+    model = linear([a], residual_std=np.array([q]), noise_std=np.array([0.0]))
+    result = run(model, [[2.0]], samples=1000, quantiles=[0.05, 0.95], horizon_steps=30)
+    k = np.arange(1, 31)
+    sigma = q * np.sqrt((1 - a ** (2 * k)) / (1 - a**2))
+    low, high = (np.array(result.quantiles[name])[:, 0] for name in ("0.05", "0.95"))
+    np.testing.assert_allclose(high - low, 2 * 1.645 * sigma, rtol=0.15)
+    np.testing.assert_allclose(np.array(result.median)[:, 0], 2 * a**k, atol=0.1)
+
+
 def test_units_names_and_time_axis() -> None:
     model = in_units(linear([1.0, 1.0]), channels=["pressure", "flow"])
     result = run(model, [[0.0, 0.0], [3.0, 4.0]], horizon_steps=4, quantiles=[0.25])
