@@ -80,6 +80,7 @@ def _only_instance(data_dir: Path) -> Iterator[Path]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise CannotServe(_taken(data_dir, claim)) from error
+    claim.unlink(missing_ok=True)  # of a launcher that was killed
     try:
         yield claim
     finally:
@@ -118,7 +119,8 @@ def _url(host: str, listener: socket.socket) -> str:
 
 def _programs(env: dict[str, str], listener: socket.socket, workers: int) -> list[Program]:
     def command(role: str) -> list[str]:
-        return [sys.executable, "-m", "cli.child", role]
+        # -P: whatever lies in the directory we were started in must not be taken for one of our packages.
+        return [sys.executable, "-P", "-m", "cli.child", role]
 
     api = Program("api", command("api"), env | {SOCKET_FD: str(listener.fileno())}, (listener.fileno(),))
     names = ["worker"] if workers == 1 else [f"worker-{number}" for number in range(1, workers + 1)]

@@ -119,6 +119,7 @@ def spawned(command: list[str], environment: dict[str, str]) -> Iterator[Served]
             for pid in [process.pid, *children]:
                 kill(pid)
             process.wait(10)
+        print("\n".join(served.lines))  # noqa: T201 - shown when the test fails
 
 
 def children_of(pid: int) -> list[int]:
@@ -178,8 +179,15 @@ def ended(client: httpx.Client, job_id: str) -> dict[str, Any]:
     return eventually(lambda: seen if (seen := job(client, job_id))["finished_at"] else None, f"{job_id} has ended")
 
 
+def succeeded(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    """The job, which must have succeeded."""
+    done = ended(client, job_id)
+    assert done["status"] == "succeeded", done["error"]
+    return done
+
+
 def in_training(client: httpx.Client, job_id: str) -> bool:
     """Whether the job is in the middle of its training."""
     seen = job(client, job_id)
-    assert seen["finished_at"] is None, "the job ended too soon for this test"
+    assert seen["finished_at"] is None, f"the job ended too soon for this test: {seen}"
     return seen["progress"]["phase"] == "training"

@@ -15,13 +15,13 @@ from serving import (
     QUICK,
     TRAINING,
     children_of,
-    ended,
     eventually,
     henon,
     in_training,
     serving,
     spawned,
     submit,
+    succeeded,
     upload,
 )
 from sqlalchemy import func, select
@@ -51,8 +51,7 @@ def test_the_embedded_worker_is_killed(tmp_path):
         eventually(lambda: in_training(client, job_id), "the job is in training")
         (worker,) = served.children("worker")
         os.kill(worker, signal.SIGKILL)
-        done = ended(client, job_id)
-        assert (done["status"], done["attempt"], done["error"]) == ("succeeded", 2, None)
+        assert succeeded(client, job_id)["attempt"] == 2
         events = client.get(f"/v1/jobs/{job_id}/events").json()["data"]
         assert changes(events) == ["queued", "running", "queued", "running", "succeeded"]
         second = events[[e["data"].get("detail") for e in events].index("The worker was lost.") :]
@@ -64,7 +63,7 @@ def test_the_embedded_worker_is_killed(tmp_path):
         assert len(client.get("/v1/analyses").json()["data"]) == 1
 
         # An undisturbed run of the same request gives the same model, bit for bit.
-        again = ended(client, submit(client, kind="train", series_id=series_id, params=TRAINING))
+        again = succeeded(client, submit(client, kind="train", series_id=series_id, params=TRAINING))
         weights = [
             client.get(f"/v1/models/{m}").json()["artifacts"][0] for m in (models[0]["id"], again["result"]["id"])
         ]
@@ -83,7 +82,7 @@ def production(tmp_path: Path, postgres_server: str, redis_url: str) -> Iterator
 
 @pytest.mark.postgres
 @pytest.mark.redis
-def test_workers_on_redis_and_postgresql_are_killed(production):
+def test_workers_on_redis_and_postgresql_are_stopped_and_killed(production):
     database, blobs, celery = Database(production), Blobs(production.blobs_dir), make_celery(production)
     series_id = add_series(database, blobs, henon(1500), dt=1.0)
 
@@ -98,21 +97,23 @@ def test_workers_on_redis_and_postgresql_are_killed(production):
         training = seen.status == JobStatus.RUNNING and seen.progress["phase"] == "training"
         return int(str(seen.worker).rsplit(":", 1)[1]) if training else None
 
+    with database.write() as session:
+        job_id = jobs.submit(session, production, TrainJob(kind="train", series_id=series_id, params=TRAINING)).job.id
+    for _ in range(2):  # every message twice
+        publish(celery, job_id)
     with worker(production) as first:
-        with database.write() as session:
-            request = TrainJob(kind="train", series_id=series_id, params=TRAINING)
-            job_id = jobs.submit(session, production, request).job.id
-        for _ in range(2):  # every message twice
-            publish(celery, job_id)
-        busy = eventually(training_on, "the job is in training")
-        assert busy in children_of(first.process.pid)
+        eventually(training_on, "the job is in training")
+        assert first.stop(signal.SIGTERM) == 0
+        assert (look().status, look().attempt) == (JobStatus.QUEUED, 0), "given back, and the attempt does not count"
+    with worker(production) as second:
+        busy = eventually(training_on, "the job is in training again")
+        assert busy in children_of(second.process.pid)
         os.kill(busy, signal.SIGKILL)
         eventually(lambda: look().attempt == 2 and training_on(), "another process goes on")
-        os.killpg(first.process.pid, signal.SIGKILL)
-    with worker(production) as second:
+        os.killpg(second.process.pid, signal.SIGKILL)
+    with worker(production) as third:
         eventually(lambda: look().finished_at, "the job has ended")
-        second.process.terminate()
-        assert second.process.wait(60) == 0
+        assert third.stop(signal.SIGTERM) == 0
     done = look()
     assert (done.status, done.attempt, done.error) == (JobStatus.SUCCEEDED, 3, None)
     with database.read() as session:

@@ -45,49 +45,63 @@ def reconstruct(
     existing_analysis: Callable[[], ChosenAnalysis | None] = lambda: None,
 ) -> Outcome:
     """A Model of the series, with its Analysis where the job had to make one."""
-    dt, unit = given.row.dt, given.row.time_unit
-    stages = Stages(
-        context.reporter,
-        {
-            "analysis": lyapunov.budget_seconds,
-            "training": training.budget_seconds,
-            "evaluation": EVALUATION_SECONDS,
-        },
-    )
-
-    def choose_analysis(reporter: Reporter) -> ChosenAnalysis:
-        existing = existing_analysis()
-        if existing is not None:
-            return existing
-        found = analyze(given.values, dt=dt, time_unit=unit, spec=lyapunov, reporter=reporter)
-        return ChosenAnalysis(id=new_id("analysis"), is_new=True, found=found)
-
-    analysis = stages.run(
-        "analysis",
-        choose_analysis,
-        dump=lambda chosen: chosen.model_dump_json().encode(),
-        load=ChosenAnalysis.model_validate_json,
-    )
-    model, history = stages.run(
-        "training",
-        lambda reporter: train(
-            given.segments,
-            channels=given.channels,
-            dt=dt,
-            time_unit=unit,
-            spec=training,
-            analysis=analysis.found,
-            reporter=reporter,
-        ),
-        dump=_dump_trained,
-        load=_load_trained,
-    )
+    expected = {
+        "analysis": lyapunov.budget_seconds,
+        "training": training.budget_seconds,
+        "evaluation": EVALUATION_SECONDS,
+    }
+    stages = Stages(context.reporter, expected)
+    analysis = _analyse(stages, given, lyapunov, existing_analysis)
+    model, history = _train(stages, given, training, analysis.found)
     report = _evaluate(
         given, model, history, evaluation, analysis.found.lambda_max.value, stages.reporter("evaluation")
     )
     row, artifacts = _save(context, given, analysis, model, history, report)
     made = [analysis_row(analysis.id, given, analysis.found)] if analysis.is_new else []
     return Outcome(row, (*made, *artifacts))
+
+
+def _analyse(
+    stages: Stages, given: SeriesInput, spec: LyapunovSpec, existing: Callable[[], ChosenAnalysis | None]
+) -> ChosenAnalysis:
+    def choose(reporter: Reporter) -> ChosenAnalysis:
+        chosen = existing()
+        if chosen is not None:
+            return chosen
+        found = analyze(given.values, dt=given.row.dt, time_unit=given.row.time_unit, spec=spec, reporter=reporter)
+        return ChosenAnalysis(id=new_id("analysis"), is_new=True, found=found)
+
+    def dump(chosen: ChosenAnalysis) -> bytes:
+        return chosen.model_dump_json().encode()
+
+    return stages.run("analysis", choose, dump=dump, load=ChosenAnalysis.model_validate_json)
+
+
+def _train(
+    stages: Stages, given: SeriesInput, spec: TrainSpec, analysis: LyapunovAnalysis
+) -> tuple[TrainedModel, TrainingHistory]:
+    def work(reporter: Reporter) -> tuple[TrainedModel, TrainingHistory]:
+        return train(
+            given.segments,
+            channels=given.channels,
+            dt=given.row.dt,
+            time_unit=given.row.time_unit,
+            spec=spec,
+            analysis=analysis,
+            reporter=reporter,
+        )
+
+    return stages.run("training", work, dump=_dump_trained, load=_load_trained)
+
+
+def _dump_trained(trained: tuple[TrainedModel, TrainingHistory]) -> bytes:
+    model, history = trained
+    return history.model_dump_json().encode() + b"\n" + model.to_safetensors()
+
+
+def _load_trained(data: bytes) -> tuple[TrainedModel, TrainingHistory]:
+    history, _, model = data.partition(b"\n")
+    return TrainedModel.from_safetensors(model), TrainingHistory.model_validate_json(history)
 
 
 def _evaluate(
@@ -112,16 +126,6 @@ def _evaluate(
     if not held_out and spec.start_index is None:
         report.warnings.append(Warning_(code="no_held_out_data", detail=NO_HELD_OUT))
     return report
-
-
-def _dump_trained(trained: tuple[TrainedModel, TrainingHistory]) -> bytes:
-    model, history = trained
-    return history.model_dump_json().encode() + b"\n" + model.to_safetensors()
-
-
-def _load_trained(data: bytes) -> tuple[TrainedModel, TrainingHistory]:
-    history, _, model = data.partition(b"\n")
-    return TrainedModel.from_safetensors(model), TrainingHistory.model_validate_json(history)
 
 
 def _save(
