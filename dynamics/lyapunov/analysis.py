@@ -1,0 +1,316 @@
+"""The Lyapunov analysis of a series: prepare, model, measure, check, judge, and say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from domain.base import Quantity, Warning_
+from domain.results import Embedding, LyapunovAnalysis, LyapunovSpectrum, Verdict
+from domain.specs import LyapunovSpec
+from dynamics.lyapunov import derived, kernels
+from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.divergence import Divergence, diverge
+from dynamics.lyapunov.embedding import choose_delay, choose_dimension
+from dynamics.lyapunov.evidence import Recurrence, correlation_dimension, decay_ratio, recurrence, zero_one_test
+from dynamics.lyapunov.modelling import Modelled, build
+from dynamics.lyapunov.preparation import Prepared, prepare
+from dynamics.lyapunov.spectrum import Measured, measure
+from dynamics.lyapunov.states import channels_as_states, delay_vectors
+from dynamics.lyapunov.verdict import Findings, judge
+from dynamics.reporting import Reporter
+
+MINUS_INFINITY = -600.0  # nats per step: a column that vanished
+
+
+@dataclass
+class Work:
+    """Everything found on the way to the answer."""
+
+    prepared: Prepared
+    modelled: Modelled
+    measured: Measured
+    divergence: Divergence | None
+    embedding: Embedding
+    shares: list[float | None]
+    verdict: Verdict
+    findings: Findings
+
+
+def analyze(
+    segments: list[np.ndarray], *, dt: float, time_unit: str, spec: LyapunovSpec, reporter: Reporter | None = None
+) -> LyapunovAnalysis:
+    """Lyapunov exponents of a measured series with intervals, a verdict with evidence, and what follows from them.
+
+    lambda_i = lim (1/t) ln sigma_i(DF^t): a smooth model F is fitted to the series (weak form, multiple shooting under
+    noise), chosen by held-out forecasts, and its tangent dynamics measured by QR (Benettin et al. 1980).
+    segments: (T_i, N) float64, finite, one per gap-free run; dt in time units; exponents in nats per time unit.
+    Raises SeriesTooShort, ConstantSeries, NonFiniteValues; Interrupted when the reporter asks to stop.
+    """
+    clock = Clock(reporter or Reporter(), spec.budget_seconds)
+    clock.enter("compiling", 0.0, 0.0)
+    kernels.warm_up()
+    clock.restart()
+    clock.enter("preparing", 0.0, 0.1)
+    prepared = prepare(segments, dt, clock)
+    modelled = build(prepared, spec, clock)
+    clock.enter("measuring exponents", 0.55, 0.85)
+    states = modelled.candidate.states
+    k = states.dimension if spec.n_exponents == "auto" else min(states.dimension, int(spec.n_exponents))
+    measured = measure(modelled.candidate.model, modelled.draws, states, k, prepared.sampling.period_steps, clock)
+    clock.enter("checking", 0.85, 1.0)
+    work = _check(prepared, modelled, measured, spec, clock)
+    return _document(work, time_unit, spec, clock)
+
+
+def _embedding(
+    prepared: Prepared, modelled: Modelled, spec: LyapunovSpec, clock: Clock
+) -> tuple[Embedding, list[float | None]]:
+    states, stride = modelled.candidate.states, prepared.stride
+    if states.kind == "none":
+        kind = "principal-components" if prepared.projected else "none"
+        what = "principal components of the channels" if prepared.projected else "channels themselves"
+        reason = (
+            f"The {what} forecast themselves, to {np.exp(modelled.candidate.score):.2g} of their standard deviation."
+        )
+        return Embedding(kind=kind, dimension=states.dimension, reason=reason), []
+    period = prepared.sampling.period_steps
+    series = prepared.segments
+    if spec.embedding_delay == "auto":
+        delay, why = choose_delay(series, prepared.sampling.is_flow, period, clock)
+    else:
+        delay, why = max(1, round(int(spec.embedding_delay) / stride)), "delay as asked for"
+    dimension, why_m, shares = choose_dimension(series, delay, max(1, round(period)), clock)
+    if spec.embedding_dimension != "auto":
+        dimension, why_m = int(spec.embedding_dimension), "dimension as asked for"
+    how = (
+        f"{states.dimension} principal components of a window of {states.window_steps * stride} steps"
+        if states.kind == "principal-components"
+        else f"{states.dimension} delays of {states.delay * stride} step(s)"
+    )
+    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction: {why}; {why_m}."
+    lags = [j * delay * stride for j in range(max(dimension, 1))]
+    return Embedding(
+        kind=states.kind,
+        dimension=states.dimension,
+        delay_steps=delay * stride,
+        lags=lags,
+        reason=reason,
+    ), shares
+
+
+def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: LyapunovSpec, clock: Clock) -> Work:
+    """Evidence that does not rest on the model, then the verdict."""
+    rng = np.random.default_rng([spec.seed, 2])
+    segments, flow, period = prepared.segments, prepared.sampling.is_flow, prepared.sampling.period_steps
+    embedding, shares = _embedding(prepared, modelled, spec, clock)
+    clock.tick(0.2)
+    if prepared.n_channels == 1 and flow:
+        lags = [lag // prepared.stride for lag in embedding.lags]
+        space = delay_vectors(segments, max(3, len(lags)), max(1, lags[1] if len(lags) > 1 else round(period / 4)))
+    elif prepared.n_channels == 1:
+        space = delay_vectors(segments, max(2, len(embedding.lags)), 1)
+    else:
+        space = channels_as_states(segments)
+    theiler = max(1, round(period))
+    noise = modelled.noise * np.sqrt(space.dimension)
+    horizon = int(np.clip(6 * period if flow else 20, 10, min(1000, min(len(s) for s in segments) // 4)))
+    divergence = diverge(space, theiler, horizon, noise, clock)
+    clock.tick(0.5)
+    dimension = correlation_dimension(space.pooled(), theiler, noise)
+    clock.tick(0.7)
+    longest = max(segments, key=len)
+    thinned = longest[:: max(1, round(period / 4)) if flow else 1, 0]
+    findings = _findings(
+        prepared,
+        modelled,
+        measured,
+        spec,
+        recurrence(segments, period),
+        decay_ratio(segments),
+        zero_one_test(thinned, rng),
+        dimension.value,
+    )
+    clock.tick(0.9)
+    return Work(prepared, modelled, measured, divergence, embedding, shares, judge(findings), findings)
+
+
+def _findings(
+    prepared: Prepared,
+    modelled: Modelled,
+    measured: Measured,
+    spec: LyapunovSpec,
+    repeats: Recurrence,
+    decay: float,
+    zero_one: float,
+    dimension: float,
+) -> Findings:
+    half = _quantile(spec.confidence_level) * float(np.sqrt(measured.covariance[0, 0]))
+    top = float(measured.exponents[0])
+    best, linear = modelled.candidate, modelled.linear
+    nonlinear = min((c for c in modelled.candidates if not c.is_linear), key=lambda c: c.score, default=best)
+    paired = len(nonlinear.log_errors) == len(linear.log_errors)
+    difference = linear.log_errors - nonlinear.log_errors if paired else linear.log_errors
+    return Findings(
+        is_flow=prepared.sampling.is_flow,
+        period_steps=prepared.sampling.period_steps,
+        lambda_max=top,
+        lambda_low=top - half,
+        lambda_high=top + half,
+        sum_of_exponents=float(measured.exponents.sum()),
+        nearest_zero=float(measured.exponents[np.argmin(np.abs(measured.exponents))]) * prepared.sampling.period_steps,
+        linear_error=float(np.exp(linear.score)),
+        model_error=float(np.exp(nonlinear.score)),
+        gain_error=float(np.std(difference) / np.sqrt(len(difference))),
+        horizon_steps=best.horizon * best.states.stride,
+        noise=modelled.noise,
+        recurrence=repeats,
+        decay=decay,
+        zero_one=zero_one,
+        dimension=dimension,
+        free_run=measured.free is not None,
+        linear_best=best.is_linear,
+    )
+
+
+def _quantile(level: float) -> float:
+    return float(stats.norm.ppf(0.5 + 0.5 * level))
+
+
+def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> LyapunovAnalysis:
+    """The answer, in nats per time unit."""
+    dt, unit = work.prepared.dt, f"1/{time_unit}" if time_unit else "1"
+    exponents, kind = work.measured.exponents / dt, work.verdict.kind
+    errors = np.sqrt(np.diag(work.measured.covariance)) / dt
+    half = _quantile(spec.confidence_level) * errors
+    basis = work.modelled.candidate.model.basis.name
+    method = f"QR on a fitted model ({basis}), {work.measured.source}"
+    reason = None
+    if kind == "noise":
+        reason = "The series cannot be told from linearly correlated noise: it has no measurable exponents."
+    level = spec.confidence_level
+    if reason is None:
+        lambda_max = Quantity(
+            value=float(exponents[0]),
+            unit=unit,
+            ci=(float(exponents[0] - half[0]), float(exponents[0] + half[0])),
+            level=level,
+            method=method,
+        )
+        finite = [float(e) if e * dt > MINUS_INFINITY else None for e in exponents]
+        ci = [(v - float(h), v + float(h)) if v is not None else None for v, h in zip(finite, half, strict=True)]
+        spectrum = LyapunovSpectrum(exponents=finite, ci=ci, level=level, unit=unit, method=method)
+    else:
+        lambda_max = Quantity(reason=reason, unit=unit, method=method)
+        spectrum = LyapunovSpectrum(unit=unit, reason=reason, method=method)
+    chaotic = lambda_max.value if kind in ("chaotic", "undecided") else None
+    why = reason or (None if chaotic is not None else f"The motion is {kind}: errors do not grow exponentially.")
+    dimension, entropy = _derived(work, unit, spec, reason)
+    return LyapunovAnalysis(
+        lambda_max=lambda_max,
+        lyapunov_spectrum=spectrum,
+        verdict=work.verdict,
+        predictability=derived.predictability(chaotic, dt / work.prepared.stride, time_unit, why),
+        forcing=derived.forcing_advice(chaotic, dt / work.prepared.stride, why),
+        kaplan_yorke_dimension=dimension,
+        ks_entropy=entropy,
+        embedding=work.embedding,
+        diagnostics=_diagnostics(work, unit),
+        warnings=_warnings(work),
+        seconds=clock.elapsed,
+    )
+
+
+def _derived(work: Work, unit: str, spec: LyapunovSpec, reason: str | None) -> tuple[Quantity, Quantity]:
+    """Kaplan-Yorke dimension and entropy rate with intervals from joint draws of the exponents."""
+    if reason is not None:
+        return Quantity(reason=reason, unit="1"), Quantity(reason=reason, unit=unit)
+    dt, level = work.prepared.dt, spec.confidence_level
+    draws = -np.sort(-work.measured.draws(400, np.random.default_rng([spec.seed, 3])), axis=1)
+    tails = [0.5 - 0.5 * level, 0.5 + 0.5 * level]
+    entropies = [derived.ks_entropy(d) / dt for d in draws]
+    low, high = (float(v) for v in np.quantile(entropies, tails))
+    entropy = Quantity(
+        value=derived.ks_entropy(work.measured.exponents) / dt,
+        unit=unit,
+        ci=(low, high),
+        level=level,
+        method="sum of the positive exponents",
+    )
+    value = derived.kaplan_yorke(work.measured.exponents)
+    dimensions = np.array([derived.kaplan_yorke(d) for d in draws])
+    if np.isnan(value):
+        return Quantity(
+            reason="The sum of the measured exponents is not negative: the spectrum does not close.", unit="1"
+        ), entropy
+    dimensions = dimensions[np.isfinite(dimensions)]
+    low, high = (float(v) for v in np.quantile(dimensions, tails))
+    return Quantity(
+        value=value, unit="1", ci=(min(low, value), max(high, value)), level=level, method="Kaplan-Yorke formula"
+    ), entropy
+
+
+def _diagnostics(work: Work, unit: str) -> dict[str, object]:
+    dt, m = work.prepared.dt, work.measured
+    best = work.modelled.candidate
+    return {
+        "sampling": {
+            "kind": "flow" if work.prepared.sampling.is_flow else "map",
+            "mean_period_steps": work.prepared.sampling.period_steps * work.prepared.stride,
+            "use_every_steps": work.prepared.stride,
+            "rows_used": sum(len(s) for s in work.prepared.segments),
+            "rows": work.prepared.n_rows,
+            "noise": work.modelled.noise,
+            "smoothed": work.modelled.smoothed,
+        },
+        "model": best.describe() | {"refined_by_shooting": work.modelled.refined, "substeps": best.model.substeps},
+        "candidates": [c.describe() for c in work.modelled.candidates],
+        "forecast_error_by_lead": {
+            "step": [int(best.states.stride * (i + 1)) for i in range(len(best.curve))],
+            "model": [float(v) for v in best.curve],
+            "linear_model": [float(v) for v in work.modelled.linear.curve],
+        },
+        "exponents_along_data": [float(v) / dt for v in m.along],
+        "exponents_along_data_error": [float(v) / dt for v in m.along_error],
+        "exponents_free_run": None if m.free is None else [float(v) / dt for v in m.free],
+        "free_run_steps": m.free_steps,
+        "convergence": [
+            {"time": int(c["steps"]) * dt, "exponents": [float(v) / dt for v in c["exponents"]]}  # type: ignore[call-overload, attr-defined]
+            for c in m.convergence
+        ],
+        "divergence": None
+        if work.divergence is None
+        else work.divergence.as_json() | {"dt": dt, "slope": work.divergence.slope / dt, "unit": unit},
+        "false_neighbours": work.shares,
+    }
+
+
+def _warnings(work: Work) -> list[Warning_]:
+    """The preparation's warnings, and where the figures disagree."""
+    found = list(work.prepared.warnings)
+    m = work.measured
+    if m.free is None and work.verdict.kind == "chaotic":
+        found.append(
+            Warning_(
+                code="no-free-run",
+                detail="The fitted model does not sustain itself; exponents are those along the data.",
+            )
+        )
+    elif m.free is not None:
+        gap = abs(float(m.free[0] - m.along[0]))
+        if gap > 3.0 * float(np.hypot(m.along_error[0], np.sqrt(m.covariance[0, 0]))):
+            found.append(
+                Warning_(
+                    code="free-run-differs",
+                    detail="Exponents of the model in free run and along the data differ by more than their errors explain; see diagnostics.",
+                )
+            )
+    if work.modelled.noise > 0.15:
+        found.append(
+            Warning_(
+                code="noisy", detail=f"Noise of about {100 * work.modelled.noise:.0f} % of the standard deviation."
+            )
+        )
+    return found

@@ -1,0 +1,98 @@
+"""Delay and dimension of an embedding: mutual information, autocorrelation, false nearest neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.sampling import lag_autocorrelation
+from dynamics.lyapunov.states import delay_vectors
+
+
+def mutual_information(segments: list[np.ndarray], lags: list[int], n_bins: int = 16) -> list[float]:
+    """I(x_t; x_(t+lag)) in nats of a scalar series, on equally filled bins (Fraser & Swinney 1986)."""
+    pooled = np.concatenate([s[:, 0] for s in segments])
+    edges = np.quantile(pooled, np.linspace(0, 1, n_bins + 1)[1:-1])
+    codes = [np.searchsorted(edges, s[:, 0]) for s in segments]
+    out = []
+    for lag in lags:
+        pairs = np.concatenate([c[:-lag] * n_bins + c[lag:] for c in codes if len(c) > lag])
+        joint = np.bincount(pairs, minlength=n_bins * n_bins).reshape(n_bins, n_bins) / len(pairs)
+        product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+        seen = joint > 0
+        out.append(float(np.sum(joint[seen] * np.log(joint[seen] / product[seen]))))
+    return out
+
+
+def choose_delay(segments: list[np.ndarray], is_flow: bool, period_steps: float, clock: Clock) -> tuple[int, str]:
+    """Delay in steps and the reason for it: first minimum of the mutual information, at most a quarter period."""
+    if not is_flow:
+        return 1, "delay 1: a map's series has no smaller time scale than its step"
+    longest = max(len(s) for s in segments)
+    reach = int(max(2, min(period_steps, longest // 4)))
+    step = max(1, reach // 60)
+    lags = list(range(1, reach + 1, step))
+    information = []
+    for lag in lags:
+        clock.tick()
+        information += mutual_information(segments, [lag])
+    for i in range(1, len(lags) - 1):
+        if information[i] <= information[i - 1] and information[i] < information[i + 1]:
+            return lags[i], f"delay {lags[i]}: first minimum of the mutual information"
+    for lag in lags:
+        if float(lag_autocorrelation(segments, lag)[0]) < np.exp(-1.0):
+            return lag, f"delay {lag}: the autocorrelation falls below 1/e (the mutual information has no minimum)"
+    quarter = max(1, round(period_steps / 4))
+    return quarter, f"delay {quarter}: a quarter of the mean period (neither criterion applies)"
+
+
+def false_neighbours(
+    segments: list[np.ndarray], dimension: int, delay: int, theiler: int, n_points: int = 1500
+) -> float:
+    """Share of nearest neighbours in m dimensions that part in the next one (Kennel, Brown & Abarbanel 1992, eq. 4 and 5).
+
+    Neighbours closer in time than `theiler` do not count. NaN for a series too short for m + 1 delays.
+    """
+    usable = [s for s in segments if len(s) > (dimension + 1) * delay + 20]
+    if not usable:
+        return float("nan")
+    vectors = np.concatenate(delay_vectors(usable, dimension + 1, delay).paths)[:20_000]
+    points, following = vectors[:, :dimension], vectors[:, dimension]
+    size = float(np.std(following))
+    query = np.linspace(0, len(points) - 1, min(n_points, len(points))).astype(int)
+    distances, indices = cKDTree(points).query(points[query], k=min(len(points), 12))
+    fair = np.abs(indices - query[:, None]) > theiler
+    first = np.argmax(fair, axis=1)
+    rows = np.nonzero(fair.any(axis=1))[0]
+    if len(rows) == 0:
+        return float("nan")
+    near, apart = indices[rows, first[rows]], distances[rows, first[rows]]
+    gap = np.abs(following[query[rows]] - following[near])
+    floor = 1e-3 * size
+    false = (gap / np.maximum(apart, floor) > 15.0) | (np.sqrt(gap**2 + apart**2) / size > 2.0)
+    return float(np.mean(false))
+
+
+def choose_dimension(
+    segments: list[np.ndarray], delay: int, theiler: int, clock: Clock, largest: int = 8
+) -> tuple[int, str, list[float | None]]:
+    """Smallest dimension with fewer than 2 % false neighbours, the reason, and the share for m = 1, 2, ..."""
+    shares: list[float | None] = []
+    for m in range(1, largest + 1):
+        clock.tick()
+        share = false_neighbours(segments, m, delay, theiler)
+        if np.isnan(share):
+            break
+        shares.append(share)
+        if share < 0.02:
+            return m, f"dimension {m}: {100 * share:.1f} % false nearest neighbours", shares
+    values = [s for s in shares if s is not None]
+    if not values:
+        return 3, "dimension 3: the series is too short for the false-neighbour criterion", shares
+    m = int(np.argmin(values)) + 1
+    return (
+        m,
+        f"dimension {m}: fewest false nearest neighbours ({100 * min(values):.0f} %); none falls below 2 %",
+        shares,
+    )

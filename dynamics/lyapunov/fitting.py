@@ -1,0 +1,125 @@
+"""Fitting a smooth model: a flow's vector field in weak (integral) form, a map's right-hand side from one-step pairs."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from dynamics.lyapunov import kernels
+from dynamics.lyapunov.basis import Basis
+from dynamics.lyapunov.model import SmoothModel
+from dynamics.lyapunov.states import States
+
+RIDGES = np.array(
+    [1e-22, 1e-16, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3]
+)  # relative to the largest squared singular value
+N_BLOCKS = 16  # of the time axis, for hold-out and bootstrap
+HELD_BLOCKS = (3, 7, 11, 15)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Linear problem `features @ weights = targets`; `blocks` numbers the stretch of time that a row belongs to."""
+
+    features: np.ndarray  # (R, K)
+    targets: np.ndarray  # (R, m)
+    blocks: np.ndarray  # (R,)
+
+    @property
+    def held(self) -> np.ndarray:
+        return np.isin(self.blocks, HELD_BLOCKS)
+
+
+def block_numbers(states: States) -> list[np.ndarray]:
+    """Number of the stretch of time, 0 .. N_BLOCKS - 1, of every row of every path."""
+    edges = np.concatenate([[0], np.cumsum([len(p) for p in states.paths])])
+    total = edges[-1]
+    return [np.arange(a, b) * N_BLOCKS // total for a, b in itertools.pairwise(edges)]
+
+
+def _weak_operators(n: int, half_width: int, every: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
+    """Matrices that integrate against phi and -phi', phi(u) = (1 - u^2)^4 on windows of 2 half_width + 1 samples."""
+    u = np.arange(-half_width, half_width + 1) / half_width
+    bump = (1.0 - u**2) ** 4
+    slope = -8.0 * u * (1.0 - u**2) ** 3 / half_width
+    # The trapezoidal rule's own derivative of a linear function must be 1: exactness for straight lines.
+    slope *= bump.sum() / -np.sum(slope * u * half_width)
+    centres = np.arange(half_width, n - half_width, every)
+    rows = np.repeat(np.arange(len(centres)), len(u))
+    columns = (centres[:, None] + np.arange(-half_width, half_width + 1)).ravel()
+    shape = (len(centres), n)
+    weigh = sparse.csr_matrix((np.tile(bump / bump.sum(), len(centres)), (rows, columns)), shape)
+    derive = sparse.csr_matrix((np.tile(-slope / bump.sum(), len(centres)), (rows, columns)), shape)
+    return weigh, derive, centres
+
+
+def weak_regression(states: States, basis: Basis, half_width: int) -> Regression:
+    """Rows  int phi f(x) dt = -int phi' x dt  of a vector field f = W' Phi, time in sampling steps.
+
+    phi has compact support, so the trapezoidal rule converges like a spectral method and noise is never differentiated
+    (Messenger & Bortz 2021, eq. 2.3). Fails when the support of phi holds fewer than about nine samples per oscillation.
+    """
+    probe = SmoothModel(basis, np.zeros((basis.size, states.dimension)), True).arrays
+    features, targets, blocks = [], [], []
+    for path, numbers in zip(states.paths, block_numbers(states), strict=True):
+        if len(path) < 2 * half_width + 1:
+            continue
+        weigh, derive, centres = _weak_operators(len(path), half_width, max(1, half_width // 3))
+        features.append(weigh @ kernels.design(probe, np.ascontiguousarray(path)))
+        targets.append(derive @ path)
+        blocks.append(numbers[centres])
+    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks))
+
+
+def step_regression(states: States, basis: Basis) -> Regression:
+    """Rows  W' Phi(x_t) = x_(t + stride)  of a map."""
+    probe = SmoothModel(basis, np.zeros((basis.size, states.dimension)), False).arrays
+    features, targets, blocks = [], [], []
+    for path, numbers in zip(states.paths, block_numbers(states), strict=True):
+        features.append(kernels.design(probe, np.ascontiguousarray(path[: -states.stride])))
+        targets.append(path[states.stride :])
+        blocks.append(numbers[: -states.stride])
+    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks))
+
+
+def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> list[np.ndarray]:
+    """Ridge solutions of one least-squares problem, columns scaled to unit root mean square."""
+    scale = np.sqrt(np.mean(features**2, axis=0))
+    scale[scale == 0.0] = 1.0
+    q, r = np.linalg.qr(features / scale)
+    u, s, vt = np.linalg.svd(r)
+    rotated = u.T @ (q.T @ targets)
+    return [(vt.T @ (rotated * (s / (s**2 + a * s[0] ** 2))[:, None])) / scale[:, None] for a in ridges]
+
+
+def fit(regression: Regression) -> tuple[np.ndarray, float]:
+    """Weights (K, m) from the rows that are not held out, and the ridge that predicts the held-out rows best."""
+    held = regression.held
+    solutions = _solve(regression.features[~held], regression.targets[~held], RIDGES)
+    losses = [float(np.mean((regression.features[held] @ w - regression.targets[held]) ** 2)) for w in solutions]
+    best = int(np.argmin(losses))
+    return solutions[best], float(RIDGES[best])
+
+
+def refit(regression: Regression, ridge: float) -> np.ndarray:
+    """Weights from all rows."""
+    return _solve(regression.features, regression.targets, np.array([ridge]))[0]
+
+
+def resampled(regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Weights refitted on blocks of time drawn with replacement (block bootstrap of the regression)."""
+    factors = []
+    for b in np.unique(regression.blocks):
+        rows = regression.blocks == b
+        joint = np.hstack([regression.features[rows], regression.targets[rows]])
+        factors.append(np.linalg.qr(joint, mode="r"))
+    k = regression.features.shape[1]
+    weights = []
+    for _ in range(n_samples):
+        counts = rng.multinomial(len(factors), np.full(len(factors), 1.0 / len(factors)))
+        stacked = np.vstack([np.sqrt(c) * f for c, f in zip(counts, factors, strict=True) if c > 0])
+        weights.append(_solve(stacked[:, :k], stacked[:, k:], np.array([ridge]))[0])
+    return weights

@@ -1,0 +1,178 @@
+"""Choosing the model: candidates are judged by multi-step forecasts of held-out stretches, never by one-step error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dynamics.lyapunov import fitting
+from dynamics.lyapunov.basis import Basis, polynomial, polynomial_size, with_radial
+from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.model import SmoothModel
+from dynamics.lyapunov.states import States
+
+N_STARTS = 240
+WORST = 3.0  # forecast errors are cut here, in standard deviations
+MAX_FEATURES = 210
+WORK = 4e8  # R K^2 of one regression, about 0.2 s
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One fitted model with its held-out forecasts."""
+
+    states: States
+    model: SmoothModel
+    regression: fitting.Regression
+    ridge: float
+    log_errors: np.ndarray  # (S,) log of the rms forecast error from each start, standard deviations
+    curve: np.ndarray  # (H,) rms error by lead
+    horizon: int
+    half_width: int = 0
+
+    @property
+    def score(self) -> float:
+        return float(np.mean(self.log_errors))
+
+    @property
+    def is_linear(self) -> bool:
+        return self.model.basis.degree <= 1 and len(self.model.basis.centres) == 0
+
+    @property
+    def complexity(self) -> tuple[int, int]:
+        return (self.states.dimension * self.model.basis.size, self.model.basis.size)
+
+    def describe(self) -> dict[str, object]:
+        return {
+            "state": self.states.kind,
+            "dimension": self.states.dimension,
+            "window_steps": self.states.window_steps,
+            "form": "flow" if self.model.is_flow else f"map over {self.states.stride} step(s)",
+            "basis": self.model.basis.name,
+            "terms": self.model.basis.size,
+            "forecast_error": float(np.exp(self.score)),
+            "forecast_horizon_steps": self.horizon,
+        }
+
+
+def held_starts(states: States, horizon: int, n_starts: int = N_STARTS) -> list[tuple[int, int]]:
+    """(path, row) of forecast starts: evenly spread over the held-out stretches, whole horizon inside one path."""
+    places = []
+    for i, numbers in enumerate(fitting.block_numbers(states)):
+        last = len(numbers) - horizon
+        held = np.isin(numbers, fitting.HELD_BLOCKS)
+        rows = np.nonzero(held[: max(0, last)])[0]
+        # the horizon may reach into training data: the start decides, its future was not fitted from it
+        places += [(i, int(r)) for r in rows]
+    if len(places) > n_starts:
+        places = [places[j] for j in np.linspace(0, len(places) - 1, n_starts).astype(int)]
+    return places
+
+
+def forecast_errors(
+    states: States, model: SmoothModel, horizon: int, clock: Clock, targets: list[np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log rms error per start (S,) and rms error by lead (H,), of the observations, in standard deviations."""
+    reach = horizon * states.stride
+    places = held_starts(states, reach)
+    if not places:
+        return np.full(1, np.log(WORST)), np.full(horizon, WORST)
+    observed = states.observed if targets is None else targets
+    starts = np.array([states.paths[i][r] for i, r in places])
+    leads = states.stride * np.arange(1, horizon + 1)
+    truth = np.array([observed[i][r + leads] for i, r in places])
+    with np.errstate(over="ignore", invalid="ignore"):
+        predicted = model.forecast(starts, horizon, clock) @ states.readout.T + states.offset
+    squared = np.minimum(
+        np.nan_to_num(np.mean((predicted - truth) ** 2, axis=2), nan=WORST**2, posinf=WORST**2), WORST**2
+    )
+    return 0.5 * np.log(np.mean(squared, axis=1) + 1e-14), np.sqrt(np.mean(squared, axis=0))
+
+
+def bases(states: States, is_flow: bool) -> Iterator[Basis]:
+    """Polynomials of growing degree while they stay small against the data, then radial functions."""
+    m, rows = states.dimension, states.n_rows
+    limit = min(MAX_FEATURES, max(m + 1, rows // 12))
+    for degree in range(1, 6 if is_flow else 9):
+        if degree > 1 and polynomial_size(m, degree) > limit:
+            break
+        yield polynomial(m, degree)
+    for n_centres in (30, 90):
+        if m <= 8 and polynomial_size(m, 2) + n_centres <= limit:
+            yield with_radial(states.pooled(), 2, n_centres)
+
+
+def half_widths(period_steps: float) -> int:
+    """Half support of the weak form's test function: a sixth of the mean period, at least four samples."""
+    return int(np.clip(round(period_steps / 6.0), 4, 60))
+
+
+def fit_candidate(
+    states: States, basis: Basis, is_flow: bool, half_width: int, horizon: int, clock: Clock, bound: float
+) -> Candidate:
+    """Fit on the training stretches, forecast the held-out ones."""
+    thinned = states
+    if is_flow:
+        regression = fitting.weak_regression(thinned, basis, half_width)
+    else:
+        regression = fitting.step_regression(thinned, basis)
+    every = int(np.ceil(len(regression.features) * basis.size**2 / WORK))
+    if every > 1:
+        regression = fitting.Regression(
+            regression.features[::every], regression.targets[::every], regression.blocks[::every]
+        )
+    clock.tick()
+    weights, ridge = fitting.fit(regression)
+    clock.tick()
+    model = SmoothModel(basis, weights, is_flow, bound=bound).resolved(states.pooled())
+    log_errors, curve = forecast_errors(states, model, horizon, clock)
+    return Candidate(states, model, regression, ridge, log_errors, curve, horizon, half_width)
+
+
+def search(
+    states: States, is_flow: bool, half_width: int, horizon: int, clock: Clock, spent: Callable[[], bool]
+) -> list[Candidate]:
+    """All candidates of one state space; higher degrees are left out once two in a row bring nothing."""
+    found: list[Candidate] = []
+    bound = 4.0 * float(np.max(np.abs(states.pooled()))) + 1.0
+    worse = 0
+    for basis in bases(states, is_flow):
+        radial = len(basis.centres) > 0
+        if found and spent():
+            break
+        if worse >= 2 and not radial:
+            continue
+        candidate = fit_candidate(states, basis, is_flow, half_width, horizon, clock, bound)
+        best = min((c.score for c in found), default=np.inf)
+        worse = worse + 1 if candidate.score > best - 0.03 and basis.degree > 1 else 0
+        found.append(candidate)
+    return found
+
+
+def choose(candidates: list[Candidate]) -> list[Candidate]:
+    """Candidates in order of trust: the smallest within two standard errors of the best score comes first, then by score.
+
+    Standard errors are of the paired differences of log errors over the common starts; candidates of other state spaces
+    have other starts, so their scores are compared as independent.
+    """
+    best = min(candidates, key=lambda c: c.score)
+    near = []
+    for c in candidates:
+        if len(c.log_errors) == len(best.log_errors):
+            difference = c.log_errors - best.log_errors
+            error = float(np.std(difference)) / np.sqrt(len(difference))
+        else:
+            error = float(np.std(best.log_errors)) / np.sqrt(len(best.log_errors))
+        if c.score - best.score <= min(2.0 * error, 0.1) + 0.01:
+            near.append(c)
+    first = min(near, key=lambda c: c.complexity)
+    return [first, *sorted((c for c in candidates if c is not first), key=lambda c: c.score)]
+
+
+def refitted(candidate: Candidate) -> Candidate:
+    """The same candidate with its weights from all rows, held-out ones included."""
+    weights = fitting.refit(candidate.regression, candidate.ridge)
+    model = candidate.model.with_weights(weights).resolved(candidate.states.pooled())
+    return replace(candidate, model=model)

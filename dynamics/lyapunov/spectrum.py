@@ -1,0 +1,172 @@
+"""Exponents of a fitted model by QR, along the data and in free run, with draws that carry their uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.model import SmoothModel
+from dynamics.lyapunov.states import States
+
+N_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Exponents per sampling step, descending."""
+
+    exponents: np.ndarray  # (k,)
+    covariance: np.ndarray  # (k, k): of the finite run, and of the fitted weights
+    source: str  # "free run" or "along the data"
+    along: np.ndarray  # (k,)
+    along_error: np.ndarray  # (k,) standard errors of `along` from batch means
+    free: np.ndarray | None  # (k,), None where the free run leaves the attractor
+    free_steps: int
+    convergence: list[dict[str, object]]
+
+    def draws(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, k) exponents from their joint normal distribution."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return self.exponents + rng.standard_normal((n, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+
+
+def batch_covariance(growth: np.ndarray, n_batches: int = N_BATCHES) -> np.ndarray:
+    """Covariance of the mean of (T, k) serially dependent rows, by non-overlapping batch means (Schmeiser 1982)."""
+    n_batches = min(n_batches, max(2, len(growth) // 10))
+    length = len(growth) // n_batches
+    means = growth[: n_batches * length].reshape(n_batches, length, -1).mean(axis=1)
+    return np.atleast_2d(np.cov(means.T)) / n_batches
+
+
+def resembles(path: np.ndarray, reference: np.ndarray) -> bool:
+    """Whether a free run fills about the region that the data fill: mean, width and reach of every coordinate."""
+    mean, width = reference.mean(axis=0), reference.std(axis=0) + 1e-12
+    shift = np.abs(path.mean(axis=0) - mean) / width
+    ratio = path.std(axis=0) / width
+    reach = np.max(np.abs(path - mean), axis=0) / np.max(np.abs(reference - mean), axis=0)
+    return bool(np.all(shift < 0.5) and np.all((ratio > 0.6) & (ratio < 1.6)) and np.all(reach < 2.0))
+
+
+def along_data(
+    model: SmoothModel, states: States, n_exponents: int, clock: Clock, max_steps: int = 20_000
+) -> np.ndarray:
+    """Log growth (T, k) along the data's own states; tangent vectors start anew in every path, their first steps dropped."""
+    parts = []
+    for path in states.paths:
+        thread = path[:: states.stride][:max_steps]
+        drop = min(len(thread) // 10, 50)
+        parts.append(model.growth_along(thread, n_exponents, clock)[drop:])
+    growth = np.concatenate(parts)
+    return growth[np.isfinite(growth).all(axis=1)]
+
+
+def free_run(
+    model: SmoothModel, states: States, n_exponents: int, n_steps: int, transient: int, clock: Clock, place: float = 0.5
+) -> np.ndarray | None:
+    """Log growth (T, k) of a free run that starts on the data, or None where it does not stay on their attractor."""
+    pooled = states.pooled()
+    start = pooled[int(place * (len(pooled) - 1))]
+    growth, path, stayed = model.growth_free(start, transient + n_steps, n_exponents, clock)
+    if not stayed or not resembles(path[transient:], pooled):
+        return None
+    return growth[transient:]
+
+
+def _convergence(growth: np.ndarray, n_points: int = 40) -> list[dict[str, object]]:
+    steps = np.unique(np.geomspace(max(10, len(growth) // 1000), len(growth), n_points).astype(int))
+    running = np.cumsum(growth, axis=0)
+    return [{"steps": int(n), "exponents": [float(v) for v in running[n - 1] / n]} for n in steps]
+
+
+def measure(
+    model: SmoothModel,
+    draws: list[np.ndarray],
+    states: States,
+    n_exponents: int,
+    period_steps: float,
+    clock: Clock,
+    precision: float = 0.01,
+) -> Measured:
+    """Exponents of the model in free run where it stays on the data's attractor, along the data otherwise.
+
+    The free run is the better estimate of the attractor's exponents, since it can be as long as one likes: it goes on until
+    the standard error of the largest exponent is below `precision` of it or the time for it is spent.
+    `draws`: weights from the uncertainty of the fit; each is measured in the same way.
+    """
+    rate = 1.0 / states.stride
+    growth = along_data(model, states, n_exponents, clock) * rate
+    along, along_covariance = growth.mean(axis=0), batch_covariance(growth)
+    transient = int(min(2000, 20 * max(period_steps, 10.0)))
+    chunk = int(np.clip(250 * period_steps * rate, 5000, 20_000))
+    runs: list[np.ndarray] = []
+    started, began = clock.left(), clock.elapsed
+    for i in range(24):
+        run = free_run(model, states, n_exponents, chunk, transient, clock, place=(0.5 + 0.381966 * i) % 1.0)
+        if run is None:
+            if i == 0 or len(runs) < 2:
+                runs = []
+            break
+        runs.append(run * rate)
+        means = np.concatenate(runs)
+        error = float(np.sqrt(batch_covariance(means)[0, 0]))
+        if error < precision * abs(float(means[:, 0].mean())) and i >= 1:
+            break
+        if started - clock.left() > 0.12 or clock.elapsed - began > 1.5:
+            break
+    free_growth = np.concatenate(runs) if runs else None
+    chosen = growth if free_growth is None else free_growth
+    sampling = along_covariance if free_growth is None else batch_covariance(free_growth)
+    parameters = _parameter_covariance(
+        model, draws, states, n_exponents, free_growth is not None, chunk, transient, clock
+    )
+    order = np.argsort(chosen.mean(axis=0))[::-1]
+    return Measured(
+        chosen.mean(axis=0)[order],
+        (sampling + parameters)[np.ix_(order, order)],
+        "along the data" if free_growth is None else "free run",
+        np.sort(along)[::-1],
+        np.sqrt(np.diag(along_covariance)),
+        None if free_growth is None else np.sort(free_growth.mean(axis=0))[::-1],
+        0 if free_growth is None else len(free_growth),
+        _convergence(chosen),
+    )
+
+
+def _parameter_covariance(
+    model: SmoothModel,
+    draws: list[np.ndarray],
+    states: States,
+    n_exponents: int,
+    in_free_run: bool,
+    chunk: int,
+    transient: int,
+    clock: Clock,
+) -> np.ndarray:
+    """Covariance of the exponents over draws of the weights, less what the finite length of each run explains."""
+    rate = 1.0 / states.stride
+    values, within = [], []
+    started = clock.left()
+    for i, weights in enumerate(draws):
+        drawn = model.with_weights(weights)
+        growth = None
+        if in_free_run:
+            growth = free_run(drawn, states, n_exponents, chunk // 2, transient, clock, place=(i * 0.618034) % 1.0)
+        else:
+            growth = along_data(drawn, states, n_exponents, clock, max_steps=4000)
+        if growth is not None and len(growth) >= 20:
+            values.append(growth.mean(axis=0) * rate)
+            within.append(batch_covariance(growth) * rate**2)
+        if started - clock.left() > 0.15:
+            break
+    if len(values) < 3:
+        return np.zeros((n_exponents, n_exponents))
+    spread = np.atleast_2d(np.cov(np.array(values).T))
+    if not in_free_run:  # all draws see the same path: no sampling error to take off
+        return spread
+    explained = np.mean(within, axis=0)
+    diagonal = np.diag(spread)
+    # never below a quarter of the spread: the estimate of what sampling explains is itself uncertain
+    share = np.clip(1.0 - np.diag(explained) / np.maximum(diagonal, 1e-300), 0.25, 1.0)
+    return spread * np.sqrt(np.outer(share, share))

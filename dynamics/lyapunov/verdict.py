@@ -1,0 +1,173 @@
+"""From evidence to a verdict. `chaotic` needs every check to agree; what does not fit anywhere is `undecided`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.results import Evidence, Verdict, VerdictKind
+from dynamics.lyapunov.evidence import Recurrence
+
+MIN_CHAOS = 0.02  # lambda_max times mean period below which growth is too slow to be told from drift
+MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the verdict rests on; exponents per sampling step."""
+
+    is_flow: bool
+    period_steps: float
+    lambda_max: float
+    lambda_low: float
+    lambda_high: float
+    sum_of_exponents: float
+    nearest_zero: float  # the exponent nearest to zero, times the period
+    linear_error: float  # forecast errors over `horizon_steps`, standard deviations
+    model_error: float
+    gain_error: float  # standard error of the log ratio of the two
+    horizon_steps: int
+    noise: float  # share of a standard deviation
+    recurrence: Recurrence
+    decay: float
+    zero_one: float
+    dimension: float
+    free_run: bool
+    linear_best: bool
+
+    @property
+    def gain(self) -> float:
+        return float(np.log(self.linear_error / self.model_error))
+
+    @property
+    def nonlinear(self) -> bool:
+        return self.gain > MIN_GAIN + 2.0 * self.gain_error
+
+    @property
+    def regular(self) -> bool:
+        return self.recurrence.long < 0.02 + 4.0 * self.noise**2
+
+    @property
+    def growing(self) -> bool:
+        return self.lambda_low > 0 and self.lambda_max * self.period_steps > MIN_CHAOS
+
+
+def evidence(f: Findings) -> list[Evidence]:
+    """Every check with its number, whatever the verdict."""
+    items = [
+        Evidence(
+            test="largest-exponent",
+            value=f.lambda_max * f.period_steps,
+            supports="chaotic" if f.growing else "periodic" if f.lambda_low <= 0 <= f.lambda_high else "none",
+            detail="lambda_max times the mean period; chaotic if its interval excludes 0 and it exceeds "
+            f"{MIN_CHAOS}: interval [{f.lambda_low * f.period_steps:.3g}, {f.lambda_high * f.period_steps:.3g}].",
+        ),
+        Evidence(
+            test="nonlinear-forecast",
+            value=f.gain,
+            supports="chaotic" if f.nonlinear else "noise",
+            detail=f"Log ratio of held-out forecast errors over {f.horizon_steps} steps: best linear model "
+            f"{f.linear_error:.3g}, best nonlinear model {f.model_error:.3g} standard deviations.",
+        ),
+        Evidence(
+            test="recurrence",
+            value=f.recurrence.long,
+            supports="periodic" if f.regular else "chaotic",
+            detail=f"Mean squared return distance at the best long lag ({f.recurrence.long_lag} steps) over twice the variance: "
+            "0 repeats itself for ever, 1 forgets.",
+        ),
+        Evidence(
+            test="zero-one-test",
+            value=f.zero_one,
+            supports="chaotic" if f.zero_one > 0.8 else "periodic" if f.zero_one < 0.3 else "none",
+            detail="Gottwald-Melbourne K: near 1 for chaos and for noise, near 0 for regular motion.",
+        ),
+        Evidence(
+            test="amplitude-decay",
+            value=f.decay,
+            supports="fixed-point" if f.decay < 0.2 else "none",
+            detail="Amplitude in the last tenth over that in the first, where it never grows; 1 where it does.",
+        ),
+        Evidence(
+            test="free-run",
+            value=1.0 if f.free_run else 0.0,
+            supports="none",
+            detail="The fitted model, left to itself, "
+            + ("stays on" if f.free_run else "leaves")
+            + " the data's attractor.",
+        ),
+        Evidence(
+            test="sum-of-exponents",
+            value=f.sum_of_exponents * f.period_steps,
+            supports="none" if f.sum_of_exponents <= 0 else "noise",
+            detail="Times the mean period; positive for no bounded dissipative system, so it would speak against the model.",
+        ),
+    ]
+    if f.is_flow:
+        items.append(
+            Evidence(
+                test="zero-exponent",
+                value=f.nearest_zero,
+                supports="none",
+                detail="The exponent nearest to zero times the mean period: a flow that is not at rest has one at 0.",
+            )
+        )
+    if np.isfinite(f.dimension):
+        items.append(
+            Evidence(
+                test="correlation-dimension",
+                value=f.dimension,
+                supports="none",
+                detail="1 for a cycle, 2 for a two-torus, the dimension of the state space for noise.",
+            )
+        )
+    return items
+
+
+def _kind(f: Findings) -> tuple[VerdictKind, str]:
+    if f.decay < 0.2:
+        return "fixed-point", "The amplitude decays throughout: the system comes to rest."
+    if f.regular:
+        return _regular(f)
+    if not f.nonlinear:
+        if f.model_error < 0.1 and f.linear_best and f.lambda_high * f.period_steps < MIN_CHAOS:
+            return "undecided", "A linear model forecasts the series well, but the series does not repeat itself."
+        return "noise", (
+            "No nonlinear model forecasts the series better than a linear one: no evidence of deterministic dynamics "
+            "beyond linearly correlated noise."
+        )
+    if f.growing and (f.free_run or f.gain > 0.3) and f.model_error < 0.8:
+        if f.sum_of_exponents > 0 and not f.free_run:
+            return (
+                "undecided",
+                "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
+            )
+        return "chaotic", (
+            "Nearby states part exponentially, a deterministic nonlinear model forecasts held-out data, and the series "
+            "never repeats itself."
+        )
+    if f.lambda_high < 0:
+        return (
+            "undecided",
+            "The fitted model comes to rest although the series does not: driven by noise, or not captured.",
+        )
+    return "undecided", "The checks disagree: see the evidence. More data, less noise or another channel may decide."
+
+
+def _regular(f: Findings) -> tuple[VerdictKind, str]:
+    if f.growing and f.nonlinear and f.recurrence.long > 3.0 * (1e-3 + f.noise**2):
+        return (
+            "undecided",
+            "The series almost repeats itself, yet the fitted model is unstable: weak chaos or regular motion.",
+        )
+    if f.recurrence.short < 0.02 + 4.0 * f.noise**2 or (f.is_flow and f.dimension < 1.35):
+        return "periodic", "The series repeats itself to within its noise, after a few turns already."
+    return "quasi-periodic", "The series repeats itself almost, for ever, but only after many turns: motion on a torus."
+
+
+def judge(f: Findings) -> Verdict:
+    """The verdict with its evidence."""
+    kind: VerdictKind
+    kind, detail = _kind(f)
+    return Verdict(kind=kind, detail=detail, evidence=evidence(f))
