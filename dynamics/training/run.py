@@ -6,6 +6,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -14,6 +15,7 @@ import numpy as np
 from domain.jobs import Progress
 from domain.results import LyapunovAnalysis, SeedRun, TrainingHistory
 from domain.specs import TrainSpec
+from dynamics.calibration import calibrated
 from dynamics.reporting import Diverged, Reporter
 from dynamics.training import checkpoint
 from dynamics.training.data import TrainingData, prepare
@@ -132,10 +134,8 @@ def _finish(
 ) -> TrainedModel:
     assert best.best_theta is not None
     model = build(best.best_theta)
-    exact = model.as_float64()
     parts = [p for p in data.validation if len(p) > 1] or [p for p in data.train if len(p) > 1]
-    errors = np.concatenate([exact.observe(exact.step(exact.encode(p[:-1]))) - p[1:] for p in parts])
-    return TrainedModel(**{**vars(model), "residual_std": errors.std(axis=0), "card": card})
+    return replace(calibrated(model, parts, data.train), card=card)
 
 
 def _card(
