@@ -15,8 +15,9 @@ from domain.base import Measure
 from domain.jobs import Progress
 from domain.results import ReconstructionReport, ValidPredictionTime
 from domain.specs import EvaluateSpec
+from dynamics.compiling import compile_reporting
 from dynamics.judgement import Fate, Findings, judge
-from dynamics.kernels import free_run
+from dynamics.kernels import free_run, lyapunov_qr
 from dynamics.measures import (
     MAX_BINNED_CHANNELS,
     d_h,
@@ -59,6 +60,7 @@ def evaluate(
     began, reporter = time.perf_counter(), reporter or Reporter()
     model = model.as_float64()
     reference = _reference(model, segments)
+    _compile(model, reporter)
     _report(reporter, 0.0, "free runs")
     runs = _free_runs(model, reference, reporter)
     _report(reporter, 0.4, "attractor")
@@ -193,9 +195,11 @@ def _attractor_measures(
         reporter.check()
         y = runs.observed[:, b]
         stsp.append(d_stsp(x, y[: len(x)]))
+        reporter.check()
         spectral.append(d_h(contiguous, y[: len(contiguous)]))
         if binned:
             long.append(d_stsp_binned(x, _with_noise(model, y, b)))
+    reporter.check()
     settings = {"starts": N_STARTS, "dropped_steps": runs.dropped}
     half, half_contiguous = len(x) // 2, len(contiguous) // 2
     floor = d_stsp(x[:half], x[half : 2 * half]).value
@@ -281,6 +285,12 @@ def _samples(model: TrainedModel, reference: _Reference, runs: _Runs) -> dict[st
         "true": printed(reference.pooled),
         "generated": [] if best is None else printed(runs.observed[: reference.n_steps, best]),
     }
+
+
+def _compile(model: TrainedModel, reporter: Reporter) -> None:
+    """Have the kernels compiled for this architecture and size before the measuring starts."""
+    state = np.zeros((1, model.latent_dim))
+    compile_reporting(lambda: (free_run(model, state, 1), lyapunov_qr(model, state[0], 1, 0)), reporter)
 
 
 def _report(reporter: Reporter, fraction: float, phase: str) -> None:

@@ -14,7 +14,7 @@ FreeRun = Callable[
     [np.ndarray, int], np.ndarray
 ]  # (z0 (B, M), n_steps) -> states after 1..n_steps steps (n_steps, B, M)
 _MAX_START_STEPS = 2_000_000  # bounds the work: n_starts * n_steps
-_BLOCK_VALUES = 2_000_000  # bounds the memory: n_steps * B * M
+_BLOCK_VALUES = 500_000  # bounds the memory: n_steps * B * M
 
 
 def prediction_error(

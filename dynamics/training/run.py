@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +10,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from domain.jobs import Progress
 from domain.results import LyapunovAnalysis, SeedRun, TrainingHistory
 from domain.specs import TrainSpec
 from dynamics.calibration import calibrated
+from dynamics.compiling import compile_reporting
 from dynamics.reporting import Diverged, Reporter
 from dynamics.training import checkpoint
 from dynamics.training.data import TrainingData, prepare
@@ -66,7 +64,7 @@ def train(
         engine.compile()
         judge(engine.learner(0).theta)
 
-    compile_seconds = _compile(compile_all, reporter)
+    compile_seconds = compile_reporting(compile_all, reporter)
     versions = {"numba": numba.__version__, "numpy": np.__version__}
     mark = checkpoint.fingerprint(settings.document(), data.series, versions)
     ensemble = Ensemble(engine, judge, reporter, mark, threads or usable_threads())
@@ -74,31 +72,6 @@ def train(
     best = _best(states, settings)
     model = _finish(build, best, data, _card(settings, data, analysis, versions))
     return model, _history(ensemble, states, best, settings, segments, parts, compile_seconds)
-
-
-def _compile(work: Callable[[], Any], reporter: Reporter) -> float:
-    """Run `work` in a thread of its own while progress is reported and a stop is noticed; seconds it took."""
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001  (raised again below, in the caller's thread)
-            failure.append(error)
-
-    began = time.perf_counter()
-    thread = threading.Thread(target=target, daemon=True, name="compile")
-    thread.start()
-    reported = -1.0
-    while thread.is_alive():
-        reporter.check()
-        if time.perf_counter() - reported > 0.5:
-            reported = time.perf_counter()
-            reporter.report(Progress(phase="compiling"))
-        thread.join(0.1)
-    if failure:
-        raise failure[0]
-    return time.perf_counter() - began
 
 
 def _best(states: list[SeedState], settings: Settings) -> SeedState:
