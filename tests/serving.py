@@ -28,7 +28,7 @@ T = TypeVar("T")
 TRAINING: dict[str, Any] = {
     "hidden_dim": 16,
     "sequence_length": 50,
-    "updates": 150_000,
+    "updates": 100_000,
     "learning_rate": {"peak": 1e-3, "schedule": "constant"},
     "seeds": 1,
     "budget_seconds": 300,

@@ -40,6 +40,8 @@ class Reconciler(threading.Thread):
                     sweep_blobs(self._database, self._blobs)
             except DBAPIError as error:
                 log.warning("no sweep, the database is away: %s", type(error.orig).__name__)
+            except Exception:  # a thread that ended here would leave every lost job lost
+                log.exception("a sweep failed")
             rounds += 1
             self._stopped.wait(self._settings.sweep_seconds)
 

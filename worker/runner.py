@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from domain.errors import DomainError
-from domain.jobs import RETRYABLE, ErrorCode, JobError, JobKind
+from domain.jobs import RETRYABLE, ErrorCode, JobError, JobKind, Progress
 from domain.specs import JobRequest
 from dynamics.reporting import Diverged, Interrupted
 from store import leases
@@ -28,6 +28,7 @@ from worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 Handler = Callable[[Context], Outcome]
 Ending = Callable[[Session], JobRow]
+CLAIM_PATIENCE_SECONDS = 5.0  # a job that stays queued is published again
 _request = TypeAdapter[JobRequest](JobRequest)
 
 
@@ -57,7 +58,7 @@ class Runner:
             if self._draining():
                 return  # still queued in the database: the next worker's sweep publishes it
             claim = partial(leases.claim, job_id=job_id, worker=self.name, lease_seconds=self._settings.lease_seconds)
-            claimed = self.database.transact(claim)
+            claimed = self.database.transact(claim, patience_seconds=CLAIM_PATIENCE_SECONDS)
             if claimed is None:
                 log.info("%s: nothing to take", job_id)
                 return
@@ -69,17 +70,15 @@ class Runner:
         """Do the work and end the attempt, exactly one way; the one place that a process per job would replace."""
         log.info("%s: %s, attempt %d", job.id, job.kind, job.attempt)
         try:
-            ending = self._work(job, lease)
-            if ending is not None:
-                ended = self.database.transact(ending)
-                log.info("%s: %s", job.id, ended.status)
+            ended = self.database.transact(self._work(job, lease), patience_seconds=lease.seconds)
+            log.info("%s: %s", job.id, ended.status)
         except LeaseLost:
             log.warning("%s: the lease was lost; nothing is written", job.id)
         except DBAPIError as error:
             log.error("%s: not ended, the database is away (%s); a sweep will", job.id, type(error.orig).__name__)
 
-    def _work(self, job: JobRow, lease: Lease) -> Ending | None:
-        """How the attempt is to be ended; None when it is no longer ours to end."""
+    def _work(self, job: JobRow, lease: Lease) -> Ending:
+        """How the attempt is to be ended. Raises LeaseLost when it is no longer ours to end."""
         pulse = Heartbeat(self.database, lease, poll_seconds=self._settings.poll_seconds, draining=self._draining)
         with pulse as heartbeat:
             try:
@@ -91,17 +90,14 @@ class Runner:
         return lambda session: leases.finish(session, lease, outcome.result, *outcome.more)
 
     def _handle(self, job: JobRow, lease: Lease, heartbeat: Heartbeat) -> Outcome:
-        context = Context(
-            job=job,
-            request=_request.validate_python(job.request),
-            database=self.database,
-            blobs=self.blobs,
-            reporter=JobReporter(self.database, self.blobs, lease, heartbeat),
-        )
+        reporter = JobReporter(self.database, self.blobs, lease, heartbeat)
+        reporter.report(Progress.model_validate(job.progress | {"phase": "starting"}))
+        request = _request.validate_python(job.request)
+        context = Context(job=job, request=request, database=self.database, blobs=self.blobs, reporter=reporter)
         return self._handlers[JobKind(job.kind)](context)
 
 
-def _after_interruption(reason: StopReason | None, job: JobRow, lease: Lease) -> Ending | None:
+def _after_interruption(reason: StopReason | None, job: JobRow, lease: Lease) -> Ending:
     match reason:
         case StopReason.LEASE_LOST:
             raise LeaseLost(job.id)

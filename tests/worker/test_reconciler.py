@@ -34,7 +34,7 @@ def test_a_job_whose_lease_has_expired_is_published(bench):
     assert (bench.job(job_id).status, published) == (JobStatus.QUEUED, [job_id])
 
 
-def test_it_sweeps_at_its_start_and_again_even_when_the_database_was_away(bench, monkeypatch):
+def test_it_sweeps_at_its_start_and_again_whatever_went_wrong(bench, monkeypatch):
     bench.settings.sweep_seconds = 0.05
     job_id = bench.submit()
     published = threading.Event()
@@ -43,8 +43,10 @@ def test_it_sweeps_at_its_start_and_again_even_when_the_database_was_away(bench,
 
     def away_at_first(self: Reconciler) -> None:
         calls.append(None)
-        if len(calls) <= 2:
+        if len(calls) == 1:
             raise OperationalError("UPDATE", {}, Exception("connection refused"))
+        if len(calls) == 2:
+            raise PermissionError("blobs")
         swept(self)
 
     monkeypatch.setattr(Reconciler, "sweep", away_at_first)
