@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from dynamics.kernels.bptt import Buffers, Sizes, backward, begin_gradient, end_gradient, forward, make_buffers
+from dynamics.kernels.device import device
 from dynamics.kernels.lanes import LANES
 from dynamics.kernels.maps import MapTag
 
@@ -34,7 +35,7 @@ class Sampling(NamedTuple):
     decay: float  # weight decay, added to the gradient
 
 
-@njit(nogil=True)
+@device
 def _random(state):
     """SplitMix64 (Steele, Lea & Flood 2014): uniform in [0, 1)."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -45,7 +46,7 @@ def _random(state):
     return np.float64(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(nogil=True)
+@device
 def _draw(sampling, sizes, w, random, n_lanes):
     """Fill one group with `n_lanes` random sequences; the other lanes repeat the first with weight 0."""
     n, rows = sizes.observed, sizes.steps + 1
@@ -68,7 +69,7 @@ def _draw(sampling, sizes, w, random, n_lanes):
             w.given[i] = w.x[i] + sampling.noise * normal
 
 
-@njit(nogil=True)
+@device
 def _set_strength(strength, interval, alpha):
     for t in range(len(strength)):
         if interval > 0:
@@ -77,7 +78,7 @@ def _set_strength(strength, interval, alpha):
             strength[t] = alpha
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def radam(theta, momentum, variance, gradient, update, rate, decay):
     """One step of rectified Adam, as torch.optim.RAdam (betas 0.9 and 0.999, eps 1e-8); `update` counts from 1.
 
@@ -100,18 +101,21 @@ def radam(theta, momentum, variance, gradient, update, rate, decay):
         theta[p] -= step
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def loss_and_gradient(tag, theta, sizes, w, gradient):
     """Loss and gradient of the sixteen sequences in `w.x`, under the forcing in `w.strength` (for tests and probes)."""
     begin_gradient(tag, theta, sizes, w)
-    scale = theta.dtype.type(2.0 / (w.weight.sum() * sizes.steps * sizes.observed))
+    n_sequences = 0.0
+    for b in range(LANES):
+        n_sequences += w.weight[b]
+    scale = theta.dtype.type(2.0 / (n_sequences * sizes.steps * sizes.observed))
     loss = 0.5 * forward(tag, theta, sizes, w, scale)
     backward(tag, theta, sizes, w)
-    end_gradient(tag, theta, sizes, w, gradient)
+    end_gradient(tag, sizes, w, gradient)
     return loss
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates, alphas, losses):
     """Updates first_update + 1 .. first_update + len(rates); returns how many were done before the loss was not finite."""
     theta = learner.theta
@@ -126,7 +130,7 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
             loss += 0.5 * forward(tag, theta, sizes, w, scale)
             backward(tag, theta, sizes, w)
             remaining -= LANES
-        end_gradient(tag, theta, sizes, w, gradient)
+        end_gradient(tag, sizes, w, gradient)
         losses[k] = loss
         if not math.isfinite(loss):
             return k

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from dynamics.kernels import maps
+from dynamics.kernels.device import device
 from dynamics.kernels.lanes import (
     LANES,
     add,
@@ -36,7 +36,7 @@ from dynamics.kernels.lanes import (
     registers,
     sub,
 )
-from dynamics.kernels.pseudo_inverse import add_pseudo_inverse_gradient, pseudo_inverse
+from dynamics.kernels.pseudo_inverse import pseudo_inverse, pseudo_inverse_gradient
 
 CHUNK = 8  # steps whose parameter gradients are gathered at once: their accumulators are loaded and stored once
 
@@ -66,7 +66,8 @@ class Buffers(NamedTuple):
     tape: np.ndarray  # (CHUNK, tape size, 16)
     gradient: np.ndarray  # (P, 16)
     inverse_gradient: np.ndarray  # (N, M, 16) d loss / d B^+, affine observation only
-    inverse: np.ndarray  # (M, N) B^+
+    inverse: np.ndarray  # (M, N) B^+, flat
+    matrix: np.ndarray  # (N, M) B in float64, affine observation only
     strength: np.ndarray  # (T+1,) a_t
     weight: np.ndarray  # (16,) 0 for lanes that only fill up the group
 
@@ -88,13 +89,14 @@ def make_buffers(tag: maps.MapTag, sizes: Sizes, n_parameters: int, dtype: type,
         tape=aligned(CHUNK * maps.TAPE_SIZES[tag.architecture](m, sizes.hidden) * LANES, dtype),
         gradient=aligned(n_parameters * LANES, dtype),
         inverse_gradient=aligned(n * m * LANES if sizes.affine else 0, dtype),
-        inverse=np.zeros((m, n) if sizes.affine else (0, 0), dtype),
+        inverse=np.zeros(m * n if sizes.affine else 0, dtype),
+        matrix=np.zeros((n, m) if sizes.affine else (0, 0)),
         strength=np.zeros(rows, dtype),
         weight=aligned(LANES, dtype),
     )
 
 
-@njit(nogil=True)
+@device
 def _teach(tag, theta, sizes, w, t):
     """teacher_t = B^+ (x_t - b)."""
     n, m = sizes.observed, tag.latent_dim
@@ -103,22 +105,22 @@ def _teach(tag, theta, sizes, w, t):
     nothing = sub(lanes_load(w.given, 0), lanes_load(w.given, 0))
     for u in range(m):
         put(state, u, nothing)
-    inverse = w.inverse.ravel()
     for k in range(n):
         difference = sub(lanes_load(w.given, (t * n + k) * LANES), broadcast(theta, shift + k))
         for u in range(m):
-            put(state, u, fma(broadcast(inverse, u * n + k), difference, get(state, u)))
+            put(state, u, fma(broadcast(w.inverse, u * n + k), difference, get(state, u)))
     for u in range(m):
         lanes_store(w.teacher, (t * m + u) * LANES, get(state, u))
 
 
-@njit(nogil=True)
+@device
 def _first_state(tag, theta, sizes, w):
     """z~_0 = encode(x_0)."""
     n, m = sizes.observed, tag.latent_dim
     if sizes.affine:
         _teach(tag, theta, sizes, w, 0)
-        w.forced[: m * LANES] = w.teacher[: m * LANES]
+        for u in range(m):
+            lanes_store(w.forced, u * LANES, lanes_load(w.teacher, u * LANES))
         return
     for u in range(m):
         if u < n:
@@ -131,7 +133,7 @@ def _first_state(tag, theta, sizes, w):
         lanes_store(w.forced, u * LANES, value)
 
 
-@njit(nogil=True)
+@device
 def _force(tag, theta, sizes, w, t):
     """z~_t from z_t."""
     n, m = sizes.observed, tag.latent_dim
@@ -151,7 +153,7 @@ def _force(tag, theta, sizes, w, t):
         lanes_store(w.forced, at, value)
 
 
-@njit(nogil=True)
+@device
 def _judge(tag, theta, sizes, w, t, scale):
     """Squared error of observe(z_t), summed over coordinates; leaves its gradient in `error`."""
     n, m = sizes.observed, tag.latent_dim
@@ -173,7 +175,7 @@ def _judge(tag, theta, sizes, w, t, scale):
     return total
 
 
-@njit(nogil=True)
+@device
 def forward(tag, theta, sizes, w, scale):
     """Run the sequences under forcing; half the sum of scale * weight * squared error, over the group."""
     width = tag.latent_dim * LANES
@@ -187,7 +189,7 @@ def forward(tag, theta, sizes, w, scale):
     return lanes_sum(total)
 
 
-@njit(nogil=True)
+@device
 def _delta(tag, theta, sizes, w, t):
     """d loss / d z_t from d loss / d z~_t (in `carry`) and the error of the observation."""
     n, m = sizes.observed, tag.latent_dim
@@ -214,12 +216,13 @@ def _delta(tag, theta, sizes, w, t):
         lanes_store(w.delta, (t * m + u) * LANES, get(delta, u))
 
 
-@njit(nogil=True)
+@device
 def backward(tag, theta, sizes, w):
     """Add the group's parameter gradients to `w.gradient`, and those of B^+ to `w.inverse_gradient`."""
     m = tag.latent_dim
     width, tape_width = m * LANES, maps.tape_size(tag, sizes.hidden) * LANES
-    w.carry[:] = 0
+    for i in range(width):
+        w.carry[i] = 0
     high = sizes.steps
     while high > 0:
         low = max(0, high - CHUNK)
@@ -231,13 +234,14 @@ def backward(tag, theta, sizes, w):
         maps.accumulate(tag, w.gradient, sizes.hidden, w.forced, at, w.delta, after, w.tape, 0, n)
         high = low
     if sizes.affine:
-        w.pull[:width] = w.carry
+        for i in range(width):
+            w.pull[i] = w.carry[i]
         _observation_gradient(tag, theta, sizes, w)
     else:
         _initial_gradient(tag, sizes, w)
 
 
-@njit(nogil=True)
+@device
 def _initial_gradient(tag, sizes, w):
     """d loss / d L0."""
     n, m = sizes.observed, tag.latent_dim
@@ -248,7 +252,7 @@ def _initial_gradient(tag, sizes, w):
             lanes_store(w.gradient, at, fma(pull, lanes_load(w.given, k * LANES), lanes_load(w.gradient, at)))
 
 
-@njit(nogil=True)
+@device
 def _observation_gradient(tag, theta, sizes, w):
     """d loss / d B (through the observation), d b, and d B^+."""
     n, m = sizes.observed, tag.latent_dim
@@ -277,12 +281,11 @@ def _observation_gradient(tag, theta, sizes, w):
     _teacher_offset_gradient(tag, sizes, w)
 
 
-@njit(nogil=True)
+@device
 def _teacher_offset_gradient(tag, sizes, w):
     """d loss / d b through the teacher: - (B^+)^T sum_t pull_t."""
     n, m = sizes.observed, tag.latent_dim
     shift = sizes.map_parameters + n * m
-    inverse = w.inverse.ravel()
     for u in range(m):
         total = lanes_load(w.pull, u * LANES)
         for t in range(1, sizes.steps):
@@ -290,32 +293,40 @@ def _teacher_offset_gradient(tag, sizes, w):
                 total = add(total, lanes_load(w.pull, (t * m + u) * LANES))
         for k in range(n):
             at = (shift + k) * LANES
-            change = mul(total, broadcast(inverse, u * n + k))
+            change = mul(total, broadcast(w.inverse, u * n + k))
             lanes_store(w.gradient, at, sub(lanes_load(w.gradient, at), change))
 
 
-@njit(nogil=True)
+@device
 def begin_gradient(tag, theta, sizes, w):
     """Clear the accumulators and bring B^+ up to date."""
-    w.gradient[:] = 0
-    w.inverse_gradient[:] = 0
+    for i in range(len(w.gradient)):
+        w.gradient[i] = 0
     if sizes.affine:
         n, m = sizes.observed, tag.latent_dim
-        b = theta[sizes.map_parameters : sizes.map_parameters + n * m].reshape((n, m))
-        pseudo_inverse(b, w.inverse)
+        for i in range(n * m * LANES):
+            w.inverse_gradient[i] = 0
+        for k in range(n):
+            for u in range(m):
+                w.matrix[k, u] = theta[sizes.map_parameters + k * m + u]
+        inverse = pseudo_inverse(w.matrix)
+        for u in range(m):
+            for k in range(n):
+                w.inverse[u * n + k] = inverse[u, k]
 
 
-@njit(nogil=True)
-def end_gradient(tag, theta, sizes, w, gradient):
+@device
+def end_gradient(tag, sizes, w, gradient):
     """Sum over the lanes, and carry d B^+ over to d B."""
     for p in range(len(gradient)):
         gradient[p] = lanes_sum(lanes_load(w.gradient, p * LANES))
     if sizes.affine:
         n, m = sizes.observed, tag.latent_dim
-        first, last = sizes.map_parameters, sizes.map_parameters + n * m
         upstream = np.empty((m, n))
         for k in range(n):
             for u in range(m):
                 upstream[u, k] = lanes_sum(lanes_load(w.inverse_gradient, (k * m + u) * LANES))
-        b = theta[first:last].reshape((n, m))
-        add_pseudo_inverse_gradient(b, w.inverse, upstream, gradient[first:last].reshape((n, m)))
+        through = pseudo_inverse_gradient(w.matrix, upstream)
+        for k in range(n):
+            for u in range(m):
+                gradient[sizes.map_parameters + k * m + u] += through[k, u]

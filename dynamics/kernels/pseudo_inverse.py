@@ -4,70 +4,76 @@
     d B^+ = -B^+ dB B^+ + S dB^T (I - B B^+)  or  -B^+ dB B^+ + (I - B^+ B) dB^T S
 
 Source: Golub & Pereyra 1973, "The differentiation of pseudo-inverses", SIAM J. Numer. Anal. 10, eq. 4.12 (full rank).
-Computed in float64 whatever the type of B. Fails (inf or NaN) when B has not full rank.
+Computed in float64 whatever the type of B. Fails (NaN) when B has not full rank. Plain loops: array expressions and
+slices would take longer to compile than all the rest of the engine.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from dynamics.kernels.device import device
 
 
-@njit(nogil=True)
-def _product(a, b):
-    out = np.zeros((a.shape[0], b.shape[1]))
-    for i in range(a.shape[0]):
-        for k in range(a.shape[1]):
-            for j in range(b.shape[1]):
-                out[i, j] += a[i, k] * b[k, j]
+@device
+def _product(a, b, transpose_a, transpose_b):
+    rows = a.shape[1] if transpose_a else a.shape[0]
+    inner = a.shape[0] if transpose_a else a.shape[1]
+    columns = b.shape[0] if transpose_b else b.shape[1]
+    out = np.empty((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            total = 0.0
+            for k in range(inner):
+                total += (a[k, i] if transpose_a else a[i, k]) * (b[j, k] if transpose_b else b[k, j])
+            out[i, j] = total
     return out
 
 
-@njit(nogil=True)
-def _inverse_gram(a):
-    """(A^T A)^-1 by Gauss-Jordan elimination with diagonal pivots, which a positive definite matrix allows."""
-    gram = _product(a.T.copy(), a)
+@device
+def _inverse_gram(a, tall):
+    """(A^T A)^-1 if tall, else (A A^T)^-1, by Gauss-Jordan elimination: a positive definite matrix needs no pivoting."""
+    gram = _product(a, a, tall, not tall)
     size = gram.shape[0]
-    inverse = np.eye(size)
+    inverse = np.empty((size, size))
+    for i in range(size):
+        for j in range(size):
+            inverse[i, j] = 1.0 if i == j else 0.0
     for p in range(size):
-        pivot = gram[p, p]
-        if pivot <= 0.0:
-            pivot = np.nan
+        pivot = gram[p, p] if gram[p, p] > 0.0 else np.nan
         for j in range(size):
             gram[p, j] /= pivot
             inverse[p, j] /= pivot
         for i in range(size):
+            factor = gram[i, p]
             if i != p:
-                factor = gram[i, p]
                 for j in range(size):
                     gram[i, j] -= factor * gram[p, j]
                     inverse[i, j] -= factor * inverse[p, j]
     return inverse
 
 
-@njit(nogil=True)
-def pseudo_inverse(b, out):
-    """out (M, N) = B^+ for B (N, M)."""
-    matrix = b.astype(np.float64)
-    transposed = matrix.T.copy()
-    if b.shape[0] >= b.shape[1]:
-        out[:, :] = _product(_inverse_gram(matrix), transposed)
-    else:
-        out[:, :] = _product(transposed, _inverse_gram(transposed))
+@device
+def pseudo_inverse(b):
+    """B^+ (M, N) of B (N, M), float64."""
+    tall = b.shape[0] >= b.shape[1]
+    scale = _inverse_gram(b, tall)
+    return _product(scale, b, False, True) if tall else _product(b, scale, True, False)
 
 
-@njit(nogil=True)
-def add_pseudo_inverse_gradient(b, inverse, upstream, gradient):
-    """gradient (N, M) += d loss / d B, given upstream (M, N) = d loss / d B^+."""
-    matrix, plus = b.astype(np.float64), inverse.astype(np.float64)
-    plus_t, up_t = plus.T.copy(), upstream.T.copy()
-    total = -_product(plus_t, _product(upstream, plus_t))
-    if b.shape[0] >= b.shape[1]:
-        scaled = _product(up_t, _inverse_gram(matrix))
-        total += scaled - _product(matrix, _product(plus, scaled))
+@device
+def pseudo_inverse_gradient(b, upstream):
+    """d loss / d B (N, M), given upstream (M, N) = d loss / d B^+, float64."""
+    tall = b.shape[0] >= b.shape[1]
+    scale, plus = _inverse_gram(b, tall), pseudo_inverse(b)
+    if tall:
+        scaled = _product(upstream, scale, True, False)
+        within = _product(b, _product(plus, scaled, False, False), False, False)
     else:
-        scaled = _product(_inverse_gram(matrix.T.copy()), up_t)
-        total += scaled - _product(_product(scaled, plus), matrix)
-    for i in range(total.shape[0]):
-        for j in range(total.shape[1]):
-            gradient[i, j] += total[i, j]
+        scaled = _product(scale, upstream, False, True)
+        within = _product(_product(scaled, plus, False, False), b, False, False)
+    through = _product(plus, _product(upstream, plus, False, True), True, False)
+    for i in range(b.shape[0]):
+        for j in range(b.shape[1]):
+            scaled[i, j] -= within[i, j] + through[i, j]
+    return scaled

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from dynamics.kernels import maps
+from dynamics.kernels.device import device
 from dynamics.kernels.lanes import LANES, aligned
 from models import TrainedModel
 
@@ -18,7 +19,7 @@ def prepare(model: TrainedModel) -> tuple[maps.MapTag, np.ndarray, int]:
     return tag, maps.pack(model.architecture, model.params, np.float64), model.hidden_dim
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _free_run(tag, theta, hidden, state, following, states, every):
     """states[k, b] after (k + 1) `every` steps, b < 16; `state` (M, 16) is advanced in place."""
     m = tag.latent_dim
@@ -49,7 +50,7 @@ def free_run(model: TrainedModel, z0: np.ndarray, n_steps: int, every: int = 1) 
     return states
 
 
-@njit(cache=True, nogil=True)
+@device
 def _orthonormalise(q, logs):
     """Modified Gram-Schmidt on the columns of q in place; adds log |r_jj| to logs."""
     m = q.shape[0]
@@ -69,7 +70,7 @@ def _orthonormalise(q, logs):
             q[a, j] = q[a, j] / norm if norm > 0.0 else (1.0 if a == j else 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _lyapunov(tag, theta, hidden, state, z, q, logs, n_steps):
     """Advance one trajectory (lane 0 of `state`) and its tangent frame q (M, M) by n_steps."""
     m = tag.latent_dim
