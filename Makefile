@@ -51,7 +51,7 @@ $(BIN)/python:
 define pip_install
 	@echo "Installing into $(VENV) (the first time this takes a few minutes: torch is large) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c constraints.txt $(PIP_ARGS) setuptools
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-build-isolation -c constraints.txt $(PIP_ARGS) -e '$(1)'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-build-isolation -c constraints.txt $(PIP_ARGS) -e '$(1)'
 endef
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
