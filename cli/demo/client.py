@@ -12,7 +12,7 @@ import httpx
 from cli.demo.service import DemoFailed
 from domain.jobs import TERMINAL
 
-FORECAST_LYAPUNOV_TIMES = 6.0
+FORECAST_LYAPUNOV_TIMES = 4.0
 FORECAST_STEPS = 500
 
 
