@@ -55,7 +55,8 @@ def evaluate(
     longer; the first 0.25 T are dropped. `d_stsp` and `d_h` are medians over these runs (the protocol of Hess et al. 2023,
     repeated so that one unlucky start does not decide; `first_start` is the published single run). Their floors are one half
     of the reference against the other. A delay-embedded model is measured in its embedded space. `lambda_max` (per time
-    unit) is that of the data and only sets the Lyapunov time. Too short a reference gives verdict `undecided`, no error.
+    unit) is that of the data: it sets the Lyapunov time and tells whether a cycle is a collapse. Too short a reference gives
+    verdict `undecided`, no error.
     """
     began, reporter = time.perf_counter(), reporter or Reporter()
     model = model.as_float64()
