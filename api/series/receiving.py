@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _MAX_FIELDS = 50
-_MAX_FIELD_BYTES = 1 << 20
+_MAX_FIELD_BYTES = 1 << 18
 
 
 @dataclass

@@ -22,7 +22,7 @@ from api.series.storing import Scratch
 from api.settings import ApiSettings
 from domain.errors import ErrorItem, InvalidParameters, MalformedFile, TooLarge
 from domain.series import SeriesSpec
-from dynamics.audit import AuditedSeries, audit
+from dynamics.audit import AuditedSeries, Places, audit
 from store import series
 from store.tables import SeriesRow
 
@@ -106,6 +106,9 @@ def _time_unit(spec: SeriesSpec, table: Table) -> str:
             )
         return "s"
     if spec.time_unit:
+        if columns.time_unit not in ("", spec.time_unit):
+            detail = f"The column is called {columns.time_name!r}, but time_unit = {spec.time_unit!r} was asked for."
+            table.issues.append(Places().issue("time_unit_overridden", "warning", detail, columns.time_name))
         return spec.time_unit
     return columns.time_unit or ("step" if columns.counts_steps and spec.dt is None else "")
 

@@ -1,5 +1,6 @@
 """What an uploaded series is checked for before anything is computed from it."""
 
+from dynamics.audit.places import Places
 from dynamics.audit.series import AuditedSeries, audit
 
-__all__ = ["AuditedSeries", "audit"]
+__all__ = ["AuditedSeries", "Places", "audit"]

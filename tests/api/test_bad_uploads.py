@@ -160,7 +160,7 @@ TABLE: dict[str, Bad] = {
     # Parquet.
     "parquet cut off": Bad(parquet({"x": [1.0, 2.0]})[:-6], 422, "malformed_file", "cannot be read"),
     "parquet with a broken page": Bad(
-        b"PAR1" + b"\xff" * 40 + parquet({"x": np.arange(3000) ** 0.5})[44:], 422, "malformed_file", "damaged"
+        b"PAR1" + b"\xff" * 40 + parquet({"x": np.arange(3000) ** 0.5})[44:], 422, "malformed_file", "cannot be read"
     ),
     "parquet with text": Bad(
         parquet({"x": [1.0, 2.0], "city": ["a", "b"]}), 422, "non_numeric_values", "'city'", pointer="/columns/city"
@@ -170,7 +170,7 @@ TABLE: dict[str, Bad] = {
         parquet({"x": [1.0, None, 3.0]}), 422, "non_finite_values", "1 of 3", pointer="/columns/x", rows=[1]
     ),
     "parquet with too many rows": Bad(
-        parquet({"x": np.zeros(MAX_ROWS + 1)}), 413, "too_large", f"{MAX_ROWS} are accepted"
+        parquet({"x": np.zeros(MAX_ROWS + 1)}), 413, "too_large", f"more than {MAX_ROWS} rows"
     ),
     "parquet with too many columns": Bad(
         parquet({f"c{i}": [1.0, 2.0] for i in range(MAX_CHANNELS + 2)}), 422, "too_many_channels", "columns"
@@ -188,7 +188,9 @@ TABLE: dict[str, Bad] = {
     "ragged": Bad(csv("0,1", "1,2,9", "2", "3,4"), 422, "malformed_file", "row 1 has 3", rows=[1, 2]),
     "html": Bad(b"<html><body>Not Found</body></html>", 422, "malformed_file", "no rows"),
     "latin-1 header": Bad("t,°C\n0,1\n1,2\n".encode("latin-1"), 422, "malformed_file", "byte 0xb0 at position 2"),
-    "latin-1 cell": Bad(b"t,x\n0,1\n1,2\xb0\n2,3\n", 422, "non_numeric_values", "2�", pointer="/columns/x", rows=[1]),
+    "latin-1 cell": Bad(b"t,x\n0,1\n1,2\xb0\n2,3\n", 422, "malformed_file", "Row 1 is not UTF-8: byte 0xb0", rows=[1]),
+    "latin-1 in an uneven row": Bad(b"t,x\n0,1\n1\xb0\n2,3\n", 422, "malformed_file", "Row 1 is not UTF-8", rows=[1]),
+    "UTF-8 cut off": Bad("t,x\n0,1\n1,2°".encode()[:-1], 422, "malformed_file", "Row 1 is not UTF-8", rows=[1]),
     "NUL in a cell": Bad(b"t,x\n" + b"0,1\n" * 2000 + b"1,2\x00\n", 422, "non_numeric_values", "row 2000", rows=[2000]),
     "a giant cell": Bad(
         b"t,x\n0,1\n1," + b"1" * 2_500_000 + b"\n2,3\n", 422, "malformed_file", "Row 1 is longer", rows=[1]

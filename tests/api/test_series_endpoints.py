@@ -340,6 +340,12 @@ def test_the_examples_of_the_document_work(client: TestClient) -> None:
     assert as_csv.json()["dt"] == as_json.json()["dt"] == 0.01
 
 
+def test_a_unit_against_the_header_is_noted(client: TestClient) -> None:
+    series = upload(client, "time_ms,x\n0,1\n1,2\n2,4\n", time_unit="s").json()
+    assert series["time_unit"] == "s"
+    assert "time_unit_overridden" in [issue["code"] for issue in series["profile"]["issues"]]
+
+
 def test_filled_and_rounded_places_are_in_the_profile(client: TestClient) -> None:
     series = upload(client, "t,x\n0,1\n1,\n2,3\n4,9007199254740993\n", missing="interpolate", name="filled").json()
     issues = {issue["code"]: issue for issue in series["profile"]["issues"]}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +15,7 @@ import pyarrow.csv as arrow_csv
 
 from api.series.parsing.dialect import Dialect, read_dialect
 from api.series.parsing.table import Block, Columns, Limits, Table, resolve
-from api.series.parsing.text import MISSING, Clock, Unread, read_numbers, refuse_unread
+from api.series.parsing.text import MAX_UNREAD, MISSING, Clock, Unread, hopeless, read_numbers, refuse_unread
 from domain.errors import ErrorItem, MalformedFile
 from domain.series import SeriesSpec
 from dynamics.audit.places import Places
@@ -40,7 +43,8 @@ def _blocks(
     path: Path, dialect: Dialect, columns: Columns, dt: float | None, limits: Limits, table: Table
 ) -> Iterator[Block]:
     clock = None if columns.time is None else Clock(columns, dt)
-    unread = [Unread(name) for name in columns.channels]
+    channels = [Unread(name) for name in columns.channels]
+    unread = [*([] if clock is None else [clock.unread]), *channels]
     ragged = _Ragged(dialect)
     row = 0
     for batch in _batches(path, dialect, limits, ragged):
@@ -50,13 +54,15 @@ def _blocks(
             times = clock.from_text(cells[columns.time], row, decimal_comma=dialect.decimal_comma)
         values = np.empty((len(batch), len(columns.indices)))
         for i, index in enumerate(columns.indices):
-            values[:, i] = read_numbers(cells[index], row, unread[i], decimal_comma=dialect.decimal_comma)
+            values[:, i] = read_numbers(cells[index], row, channels[i], decimal_comma=dialect.decimal_comma)
         yield times, values
         row += len(batch)
+        if hopeless(unread):
+            break
     ragged.refuse()
-    refuse_unread(([] if clock is None else [clock.unread]) + unread)
+    refuse_unread(unread, row)
     if clock is not None:
-        table.dates, table.origin = clock.dates, clock.origin
+        table.dates, table.origin = bool(clock.dates), clock.origin
 
 
 def _batches(path: Path, dialect: Dialect, limits: Limits, ragged: _Ragged) -> Iterator[pa.RecordBatch]:
@@ -69,7 +75,7 @@ def _batches(path: Path, dialect: Dialect, limits: Limits, ragged: _Ragged) -> I
         file.seek(dialect.offset)
         try:
             yield from arrow_csv.open_csv(
-                pa.PythonFile(file, "r"),
+                pa.PythonFile(_Utf8File(file), "r"),
                 read_options=arrow_csv.ReadOptions(use_threads=False, block_size=limits.line_bytes, column_names=names),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=dialect.separator,
@@ -83,9 +89,47 @@ def _batches(path: Path, dialect: Dialect, limits: Limits, ragged: _Ragged) -> I
                     strings_can_be_null=True,
                 ),
             )
+        except UnicodeDecodeError as error:
+            raise _not_utf8(path, dialect.offset) from error
         except pa.ArrowInvalid as error:
+            ragged.refuse()
             _refuse_long_line(path, dialect.offset, limits.line_bytes)
             raise MalformedFile(f"The file cannot be split into rows: {error}.") from error
+
+
+class _Utf8File(io.RawIOBase):
+    """Hands a file on and raises UnicodeDecodeError for what is no UTF-8, which Arrow meets in silence."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = self._file.read(-1 if size is None else size)
+        self._decoder.decode(piece, final=not piece)
+        return piece
+
+
+def _not_utf8(path: Path, offset: int) -> MalformedFile:
+    row = 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                return MalformedFile(
+                    f"Row {row} is not UTF-8: byte 0x{byte:02x} in {line[:60].decode('utf-8', 'replace')!r}. "
+                    "Save the file as UTF-8.",
+                    [ErrorItem(rows=[row], detail=f"byte 0x{byte:02x}")],
+                )
+            row += bool(line.strip())
+    raise AssertionError("the file was UTF-8 after all")
 
 
 class _Ragged:
@@ -100,16 +144,17 @@ class _Ragged:
         if not self._places.total:
             self._first = f"row {row.number - 1} has {row.actual_columns} ({row.text[:60]!r})"
         self._places.add(np.array([row.number - 1]))
-        return "skip"
+        return "skip" if self._places.total <= MAX_UNREAD else "error"
 
     def refuse(self) -> None:
         if not self._places.total:
             return
+        uneven = f"{self._places.total} rows" + (" or more" if self._places.total > MAX_UNREAD else "")
         expected = f"{self._dialect.n_columns} cells (separated by {_NAMES[self._dialect.separator]})"
         raise MalformedFile(
-            f"Every row must have {expected} like the first line; {self._first}. {self._places.total} rows are uneven. "
+            f"Every row must have {expected} like the first line; {self._first}. {uneven} are uneven. "
             "A cell that holds the separator must be in double quotes.",
-            [ErrorItem(rows=self._places.rows, detail=f"{self._places.total} rows without {expected}")],
+            [ErrorItem(rows=self._places.rows, detail=f"{uneven} without {expected}")],
         )
 
 

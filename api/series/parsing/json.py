@@ -53,8 +53,8 @@ def open_json(values: list[Any] | dict[str, Any], times: Any, spec: SeriesSpec, 
     for i, index in enumerate(columns.indices):
         array[:, i] = _numbers(cells[index], unread[i])
     time = _times(columns, cells, times, clock)
-    refuse_unread([clock.unread, *unread])
-    return Table(columns, iter([(time, array)]), dates=clock.dates, origin=clock.origin)
+    refuse_unread([clock.unread, *unread], len(array))
+    return Table(columns, iter([(time, array)]), dates=bool(clock.dates), origin=clock.origin)
 
 
 def _from_columns(values: dict[str, Any]) -> list[Sequence[Any]]:

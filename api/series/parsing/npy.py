@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -62,7 +63,7 @@ def _read_header(file: BinaryIO, size: int) -> _Header:
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     try:
         shape, fortran_order, dtype = read(file, max_header_size=_MAX_HEADER)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, TokenError) as error:
         raise MalformedFile("The NPY header cannot be read: save the array again with numpy.save.") from error
     if dtype.hasobject or dtype.kind not in "biuf":
         raise MalformedFile(f"The NPY file holds {_KINDS.get(dtype.kind, f'values of type {dtype}')}.")

@@ -1,14 +1,16 @@
-"""Parquet files: limits are checked against the footer, row groups are read in pieces."""
+"""Parquet files: converted by a process of its own, which a damaged file may end, then read in batches."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from api.series.parsing import parquet_process
 from api.series.parsing.table import (
     Block,
     Columns,
@@ -19,53 +21,38 @@ from api.series.parsing.table import (
     resolve,
     rounding_issues,
 )
-from api.series.parsing.text import Clock, refuse_unread
-from domain.errors import ErrorItem, MalformedFile, NonNumericValues, TooLarge, TooManyChannels, column_pointer
+from api.series.parsing.text import Clock, hopeless, refuse_unread
+from domain.errors import ErrorItem, MalformedFile, NonNumericValues, TooLarge, column_pointer
 from domain.series import SeriesSpec
-from dynamics.audit.places import BLOCK_VALUES, Places
-
-_MAX_BYTES_PER_VALUE = 64  # uncompressed; numbers have 8, dates as text about 30
+from dynamics.audit import Places
 
 
 def open_parquet(path: Path, spec: SeriesSpec, limits: Limits) -> Table:
     """A flat table of numbers; the time column may hold timestamps, dates or ISO 8601 text."""
+    converted = path.with_name(path.name + ".arrow")
     try:
-        file = pq.ParquetFile(
-            path,
-            # Read as needed, not whole column chunks ahead; counts and strings of the footer are bounded.
-            pre_buffer=False,
-            buffer_size=1 << 16,
-            thrift_string_size_limit=64 << 20,
-            thrift_container_size_limit=1_000_000,
-        )
-    except (pa.ArrowException, OSError) as error:
-        raise MalformedFile(f"The Parquet file cannot be read: {error}.") from error
-    footer = file.metadata
-    if footer.num_rows > limits.rows:
-        raise TooLarge(f"The file has {footer.num_rows} rows; at most {limits.rows} are accepted.")
-    if footer.num_columns > limits.channels + 1:
-        raise TooManyChannels(
-            f"The file has {footer.num_columns} columns; at most {limits.channels} channels are accepted."
-        )
-    _check_sizes(footer)
-    schema = file.schema_arrow
-    columns = resolve(schema.names, len(schema.names), spec, limits)
-    _check_types(schema, columns)
+        _convert(path, converted, limits)
+        reader = pa.ipc.open_file(pa.OSFile(str(converted)))
+    finally:
+        # What is open stays readable, and nothing is left whatever happens.
+        converted.unlink(missing_ok=True)
+    names = reader.schema.names
+    columns = resolve(names, len(names), spec, limits)
+    _check_types(reader.schema, columns)
     table = Table(columns, iter(()))
-    table.blocks = _blocks(file, columns, spec.dt, table)
+    table.blocks = _blocks(reader, columns, spec.dt, table)
     return table
 
 
-def _check_sizes(footer: pq.FileMetaData) -> None:
-    """Refuse what would unpack to far more than its values need."""
-    for group in range(footer.num_row_groups):
-        for column in range(footer.num_columns):
-            chunk = footer.row_group(group).column(column)
-            if chunk.total_uncompressed_size > _MAX_BYTES_PER_VALUE * chunk.num_values + (1 << 20):
-                raise TooLarge(
-                    f"Column {chunk.path_in_schema[:40]!r} of row group {group} unpacks to "
-                    f"{chunk.total_uncompressed_size} bytes for {chunk.num_values} values: more than numbers need."
-                )
+def _convert(path: Path, converted: Path, limits: Limits) -> None:
+    arguments = [str(path), str(converted), str(limits.rows), str(limits.values)]
+    program = [sys.executable, "-I", parquet_process.__file__]
+    done = subprocess.run([*program, *arguments], capture_output=True, check=False)
+    if done.returncode == parquet_process.TOO_LARGE:
+        raise TooLarge(f"The file has more than {limits.rows} rows or {limits.values} values: send a part of it.")
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip() if done.returncode == parquet_process.DAMAGED else ""
+        raise MalformedFile(f"The Parquet file cannot be read: {said or 'it is damaged, or its pages are too large'}.")
 
 
 def _check_types(schema: pa.Schema, columns: Columns) -> None:
@@ -98,27 +85,26 @@ def _is_time(kind: pa.DataType) -> bool:
     return _is_number(kind) or _is_date(kind) or _is_text(kind)
 
 
-def _blocks(file: pq.ParquetFile, columns: Columns, dt: float | None, table: Table) -> Iterator[Block]:
+def _blocks(reader: pa.RecordBatchFileReader, columns: Columns, dt: float | None, table: Table) -> Iterator[Block]:
     clock = None if columns.time is None else Clock(columns, dt)
+    integers = [i for i, at in enumerate(columns.indices) if pa.types.is_integer(reader.schema.field(at).type)]
     rounded, row = Places(), 0
-    integers = [i for i, at in enumerate(columns.indices) if pa.types.is_integer(file.schema_arrow.field(at).type)]
-    names = [file.schema_arrow.names[i] for i in columns.used]
-    size = max(1, BLOCK_VALUES // len(names))
-    try:
-        for batch in file.iter_batches(batch_size=size, columns=names, use_threads=False):
-            arrays = [batch.column(name) for name in names]
-            times = None if clock is None else _times(arrays.pop(0), clock, row)
-            values = np.empty((len(batch), len(arrays)))
-            for i, array in enumerate(arrays):
-                values[:, i] = _numbers(array)
-            rounded.add(row + beyond_exact_integers(values[:, integers]))
-            yield times, values
-            row += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise MalformedFile(f"The Parquet file is damaged after row {row}: {error}.") from error
+    for number in range(reader.num_record_batches):
+        batch = reader.get_batch(number)
+        times = None
+        if clock is not None and columns.time is not None:
+            times = _times(batch.column(columns.time), clock, row)
+        values = np.empty((len(batch), len(columns.indices)))
+        for i, index in enumerate(columns.indices):
+            values[:, i] = _numbers(batch.column(index))
+        rounded.add(row + beyond_exact_integers(values[:, integers]))
+        yield times, values
+        row += len(batch)
+        if clock is not None and hopeless([clock.unread]):
+            break
     if clock is not None:
-        refuse_unread([clock.unread])
-        table.dates, table.origin = clock.dates, clock.origin
+        refuse_unread([clock.unread], row)
+        table.dates, table.origin = bool(clock.dates), clock.origin
     table.issues += rounding_issues(rounded)
 
 
@@ -130,6 +116,9 @@ def _numbers(array: pa.Array) -> np.ndarray:
 def _times(array: pa.Array, clock: Clock, row: int) -> np.ndarray:
     if _is_text(array.type):
         return clock.from_text(array.cast(pa.binary()), row)
-    if _is_date(array.type):
+    if not _is_date(array.type):
+        return clock.from_numbers(_numbers(array))
+    try:
         return clock.from_timestamps(array.cast(pa.timestamp("ns")))
-    return clock.from_numbers(_numbers(array))
+    except pa.ArrowInvalid as error:
+        raise MalformedFile(f"A date after row {row} lies outside the years 1678 to 2261.") from error

@@ -15,6 +15,7 @@ from domain.errors import NonNumericValues
 from dynamics.audit.places import Places
 
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "None")
+MAX_UNREAD = 100_000
 _MISSING_BYTES = frozenset(word.encode() for word in MISSING)
 _NANOSECONDS = 1_000_000_000
 
@@ -34,14 +35,19 @@ class Unread:
         self.places.add(rows)
 
 
-def refuse_unread(columns: Sequence[Unread]) -> None:
-    """Fail if any column holds cells that could not be read."""
+def hopeless(columns: Sequence[Unread]) -> bool:
+    """Whether so much could not be read that reading on tells nothing new."""
+    return sum(column.places.total for column in columns) > MAX_UNREAD
+
+
+def refuse_unread(columns: Sequence[Unread], n_rows: int) -> None:
+    """Fail if any column holds cells that could not be read, among the rows read so far."""
     bad = [column for column in columns if column.places.total]
     if not bad:
         return
     first = bad[0]
     total = sum(column.places.total for column in bad)
-    more = f"{total} such cells in {len(bad)} columns. " if total > 1 else ""
+    more = f"In {n_rows} rows there are {total} such cells, in {len(bad)} columns. " if total > 1 else ""
     raise NonNumericValues(
         f"Column {first.column!r}, row {first.places.rows[0]}: {first.example} is not {first.expected}. {more}"
         "Correct the file, leave the cell empty if the value is missing, or remove the column.",
@@ -92,7 +98,7 @@ class Clock:
 
     def __init__(self, columns: Columns, dt: float | None) -> None:
         self.unread = Unread(columns.time_name, "a number or an ISO 8601 date")
-        self.dates = False
+        self.dates: bool | None = None  # until the first cell is seen
         self.origin = 0.0
         self._scale = (dt or 1.0) if columns.counts_steps else 1.0
         self._first: int | None = None
@@ -103,9 +109,9 @@ class Clock:
 
     def from_text(self, cells: pa.Array, first_row: int, *, decimal_comma: bool = False) -> np.ndarray:
         """Dates if the first cell that is not empty is one; a column does not change its mind."""
-        if self._first is None and not self.dates:
-            first = next((cell for cell in cells.to_pylist() if cell and cell.strip()), b"")
-            self.dates = _date(first) is not None
+        if self.dates is None:
+            first = next((cell for cell in cells.to_pylist() if cell and cell.strip()), None)
+            self.dates = None if first is None else _date(first) is not None
         if not self.dates:
             return self.from_numbers(read_numbers(cells, first_row, self.unread, decimal_comma=decimal_comma))
         text = pc.ascii_trim_whitespace(cells.view(pa.string()))
