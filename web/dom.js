@@ -66,6 +66,11 @@ export function when(instant) {
   return new Date(instant).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** A labelled form field with an optional hint. */
+export function field(title, control, hint) {
+  return el("label.field", {}, el("span", {}, title), control, hint ? el("small", {}, hint) : null);
+}
+
 /** A table in a box of its own that scrolls sideways on a phone. */
 export function table(head, rows, caption) {
   return el(

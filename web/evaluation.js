@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { el } from "./dom.js";
 import { attractors } from "./attractor.js";
-import { measuresCard } from "./result.js";
+import { measuresCard } from "./measures.js";
 
 export async function evaluationView(context, id, embedded = false) {
   const report = await get(`/v1/evaluations/${id}`);

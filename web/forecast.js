@@ -1,8 +1,7 @@
 // Forecasts: asked of a model, drawn with their quantile band, the horizon of predictability and what was measured.
 import { get, post } from "./api.js";
-import { el, num, plural, problemBox, warningList, when, withUnit } from "./dom.js";
+import { el, field, num, plural, problemBox, warningList, when, withUnit } from "./dom.js";
 import { legend, lineChart } from "./charts.js";
-import { field } from "./upload.js";
 
 const SHOWN_CHANNELS = 6;
 

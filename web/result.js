@@ -5,6 +5,7 @@ import { legend, lineChart, spectrumChart } from "./charts.js";
 import { attractors } from "./attractor.js";
 import { forecastCard, forecastView } from "./forecast.js";
 import { evaluationView } from "./evaluation.js";
+import { measuresCard } from "./measures.js";
 
 /** The view of a job's result. */
 export function resultOf(context, { type, id }) {
@@ -111,31 +112,6 @@ function spectrumCard(analysis, report) {
     given.length ? [legend(given.map((s) => [s.kind, s.name])), spectrumChart(given, unit), table(head, rows, `Exponents in ${unit} (nats)`)] : null,
     sources.filter((s) => s.reason).map((s) => el("p.fine", {}, `${s.name}: ${s.reason}`)),
     given.filter((s) => s.method).map((s) => el("p.fine", {}, `${s.name}: ${s.method}`)),
-  );
-}
-
-const MEANING = {
-  d_stsp: "Do both visit the same places equally often? (state-space divergence)",
-  d_stsp_long: "The same against a long noisy run of the model: hardly biased by a short or noisy series",
-  d_h: "Do both oscillate alike? (Hellinger distance of power spectra)",
-  prediction_error: "Mean squared error of short forecasts, in units of the variance",
-};
-
-/** The measures of a report, each with the floor that no model can be expected to beat. */
-export function measuresCard(report) {
-  const rows = Object.entries(MEANING).filter(([name]) => report[name]).map(([name, meaning]) => {
-    const measure = report[name];
-    return [el("code", {}, name), num(measure.value), num(measure.floor), measure.variant, measure.reason ?? meaning];
-  });
-  const valid = report.valid_prediction_time;
-  const quartiles = valid.quartiles_time ? ` (quartiles ${interval(valid.quartiles_time)})` : "";
-  return el(
-    "section.card",
-    {},
-    el("h2", {}, "How good is the reconstruction?"),
-    el("p.fine", {}, `Measured on steps ${report.reference_steps.map((n) => n.toLocaleString("en")).join(" to ")}, which training never saw. Smaller is better; the floor is what one piece of the data scores against another.`),
-    table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data"),
-    valid.median_time !== null ? el("p", {}, `Forecasts stay within ${num(valid.threshold)} of the truth (normalised error) for ${withUnit(valid.median_time, valid.unit)}${quartiles}.`) : null,
   );
 }
 

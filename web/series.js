@@ -1,8 +1,7 @@
 // A stored series: what the audit found, a look at the data, and the start of a reconstruction.
 import { get, post } from "./api.js";
-import { el, num, plural, problemBox, table, withUnit } from "./dom.js";
+import { el, field, num, plural, problemBox, table, withUnit } from "./dom.js";
 import { lineChart } from "./charts.js";
-import { field } from "./upload.js";
 
 const PREVIEW_CHANNELS = 6;
 

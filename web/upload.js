@@ -1,6 +1,6 @@
 // The first page: choose a file, say how it was sampled, upload it.
 import { uploadSeries } from "./api.js";
-import { el, problemBox } from "./dom.js";
+import { el, field, problemBox } from "./dom.js";
 import { lorenzSample } from "./sample.js";
 
 const MISSING = [
@@ -79,11 +79,6 @@ function samplingFields() {
     gap,
     field("Name", el("input", { name: "name", maxlength: "200", placeholder: "the file's name" })),
   );
-}
-
-/** A labelled form field with an optional hint. */
-export function field(title, control, hint) {
-  return el("label.field", {}, el("span", {}, title), control, hint ? el("small", {}, hint) : null);
 }
 
 function size(bytes) {
