@@ -190,7 +190,7 @@ class ForecastSpec(Spec):
         description="The forecast begins at this step of the stored series, from the data before it; default: the series' end.",
     )
     context: ForecastContext | None = None
-    quantiles: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(max_length=9)] = Field(default=[0.05, 0.95])
+    quantiles: Annotated[list[Annotated[float, Field(ge=1e-4, le=1 - 1e-4)]], Field(max_length=9)] = [0.05, 0.95]
     samples: int = Field(
         default=100,
         ge=1,
