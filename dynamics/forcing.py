@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from domain.results import LyapunovAnalysis
 from domain.specs import ForcingSpec, GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
+from models.base import Architecture, Params
 
 USUAL_ALPHA = 0.15  # what noisy, well-sampled flows want; chosen on Lorenz-63 over a hundred settings
 
@@ -71,3 +74,21 @@ def _alpha(spec: GeneralizedForcingSpec, growth: float | None) -> tuple[float, s
     if balance > USUAL_ALPHA:
         return balance, f"1 - exp(-lambda_max dt) = {balance:.3g}: less would not balance the divergence of one step"
     return USUAL_ALPHA, f"the usual value; divergence of one step alone would need {balance:.2g}"
+
+
+def estimate_alpha(architecture: type[Architecture], params: Params, states: np.ndarray, estimate: str) -> float:
+    """alpha^ = max(0, 1 - 1 / kappa) from the Jacobians at states (B, T, M): the plain form of `dynamics.kernels.adaptive`.
+
+    kappa = max over B of ||mean_t J_t||, (prod_t ||J_t||)^(1/T) or max_t ||J_t||, or a bound on ||J|| from the parameters.
+    Source: Hess et al. 2023, section 3.3.
+    """
+    if estimate == "parameter-bound":
+        bound = np.abs(params["A"]).max() + np.linalg.norm(params["W1"]) * np.linalg.norm(params["W2"])
+        return max(0.0, 1 - 1 / float(bound))
+    jacobians = architecture.jacobian(params, states)
+    if estimate == "arithmetic-mean":
+        kappas = np.linalg.norm(jacobians.mean(axis=1), ord=2, axis=(-2, -1))
+    else:
+        norms = np.linalg.norm(jacobians, ord=2, axis=(-2, -1))
+        kappas = np.exp(np.log(norms).mean(axis=1)) if estimate == "geometric-mean" else norms.max(axis=1)
+    return max(0.0, 1 - 1 / float(kappas.max()))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from dynamics.kernels.adaptive import EVERY_UPDATES, adapt
 from dynamics.kernels.bptt import Buffers, Sizes, backward, begin_gradient, end_gradient, forward, make_buffers
 from dynamics.kernels.device import device
 from dynamics.kernels.lanes import LANES
@@ -33,6 +34,7 @@ class Sampling(NamedTuple):
     interval: int  # sparse forcing every so many steps; 0: generalised forcing
     noise: float  # std of the Gaussian noise on the teacher
     decay: float  # weight decay, added to the gradient
+    estimate: int  # adaptive forcing: index into `adaptive.ESTIMATES`; 0: alpha is as given
 
 
 @device
@@ -121,7 +123,7 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
     theta = learner.theta
     scale = theta.dtype.type(2.0 / (sampling.batch * sizes.steps * sizes.observed))
     for k in range(len(rates)):
-        _set_strength(w.strength, sampling.interval, alphas[k])
+        _set_strength(w.strength, sampling.interval, learner.alpha[0] if sampling.estimate else alphas[k])
         begin_gradient(tag, theta, sizes, w)
         loss = 0.0
         remaining = sampling.batch
@@ -129,6 +131,8 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
             _draw(sampling, sizes, w, learner.random, min(remaining, LANES))
             loss += 0.5 * forward(tag, theta, sizes, w, scale)
             backward(tag, theta, sizes, w)
+            if sampling.estimate and (first_update + k) % EVERY_UPDATES == 0 and remaining == sampling.batch:
+                adapt(tag, theta, sizes, w, min(remaining, LANES), sampling.estimate, learner.alpha)
             remaining -= LANES
         end_gradient(tag, sizes, w, gradient)
         losses[k] = loss

@@ -9,7 +9,7 @@ the order in which its parameters lie in the flat vector `theta`. Sixteen states
     step        z' = F(z), sixteen states at once
     vjp         J(z)^T d, leaving on the tape what the parameter gradients need
     accumulate  the parameter gradients of `n` taped steps: deferred, so that accumulators stay in registers
-    jacobian    J(z) of one state, (M, M)
+    jacobian    J(z) of one state, (M, M); jacobian_bound, its largest norm over all states
 """
 
 from __future__ import annotations
@@ -74,6 +74,10 @@ def tape_size(tag, hidden):
 
 def jacobian(tag, theta, hidden, z, out):
     """out = J(z): z (M,), out (M, M)."""
+
+
+def jacobian_bound(tag, theta, hidden):
+    """A bound on the spectral norm of J(z) for every z."""
 
 
 TAPE_SIZES: dict[

@@ -179,3 +179,22 @@ def _jacobian(tag, theta, hidden, z, out):
             w2 += m
 
     return jacobian
+
+
+@overload(maps.jacobian_bound)
+def _jacobian_bound(tag, theta, hidden):
+    if tag.architecture not in NAMES:
+        return None
+
+    def jacobian_bound(tag, theta, hidden):
+        """max |A| + ||W1||_F ||W2||_F, as no gate exceeds 1 in size."""
+        m = tag.latent_dim
+        slope, out_of, into = 0.0, 0.0, 0.0
+        for u in range(m):
+            slope = max(slope, abs(theta[u]))
+        for k in range(hidden * m):
+            out_of += theta[2 * m + k] ** 2
+            into += theta[2 * m + hidden * m + k] ** 2
+        return slope + (out_of * into) ** 0.5
+
+    return jacobian_bound

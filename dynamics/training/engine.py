@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dynamics.kernels.adaptive import ESTIMATES
 from dynamics.kernels.block import Learner, Sampling, train_block
 from dynamics.kernels.bptt import Sizes, make_buffers
 from dynamics.kernels.lanes import aligned
@@ -34,6 +35,7 @@ class CompiledEngine:
             settings.forcing.interval_steps,
             settings.noise,
             settings.l2,
+            ESTIMATES.index(settings.forcing.estimate) if settings.forcing.adaptive else 0,
         )
 
     def learner(self, seed: int) -> Learner:

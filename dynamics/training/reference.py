@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dynamics.forcing import estimate_alpha
 from dynamics.kernels import maps
+from dynamics.kernels.adaptive import EVERY_UPDATES, GAMMA, SAMPLED_STEPS
 from dynamics.kernels.block import Learner
 from dynamics.training.data import TrainingData
 from dynamics.training.parameters import new_learner
@@ -43,11 +45,17 @@ def forcing_strengths(settings: Settings, alpha: float) -> list[float]:
 
 
 def sequence_loss(
-    settings: Settings, theta: torch.Tensor, x: torch.Tensor, strengths: list[float], given: torch.Tensor | None = None
+    settings: Settings,
+    theta: torch.Tensor,
+    x: torch.Tensor,
+    strengths: list[float],
+    given: torch.Tensor | None = None,
+    visited: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Mean squared error of sequences x (T+1, B, N) under forcing towards `given` (x unless noise is added).
 
     z~_0 = encode(x_0), z_t = F(z~_{t-1}), z~_t = (1 - a_t) z_t + a_t encode(x_t): see `dynamics.kernels.bptt`.
+    `visited` receives the states z~ (B, M) from which steps were taken.
     """
     given = x if given is None else given
     n = x.shape[-1]
@@ -67,6 +75,8 @@ def sequence_loss(
         if state is None:
             state = teacher
             continue
+        if visited is not None:
+            visited.append(state.detach())
         free = step(params, state, torch)
         seen = free @ observation["B"].T + observation["b"] if affine else free[..., :n]
         total = total + ((seen - x[t]) ** 2).mean()
@@ -119,10 +129,15 @@ class ReferenceEngine:
             "exp_avg": torch.tensor(learner.momentum),
             "exp_avg_sq": torch.tensor(learner.variance),
         }
-        losses = []
+        losses: list[float] = []
+        adaptive = self.settings.forcing.adaptive
         for rate, alpha in zip(rates, alphas, strict=True):
             x, given = self._draw(SplitMix64(learner.random))
-            loss = sequence_loss(self.settings, theta, x, forcing_strengths(self.settings, alpha), given)
+            strengths = forcing_strengths(self.settings, learner.alpha[0] if adaptive else alpha)
+            visited: list[torch.Tensor] = []
+            loss = sequence_loss(self.settings, theta, x, strengths, given, visited)
+            if adaptive and (first + len(losses)) % EVERY_UPDATES == 0:
+                self._adapt(learner.alpha, theta.detach(), visited)
             if not torch.isfinite(loss):
                 break
             optimizer.param_groups[0]["lr"] = float(rate)
@@ -134,6 +149,15 @@ class ReferenceEngine:
         learner.theta[:] = theta.detach().numpy()
         learner.momentum[:], learner.variance[:] = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
         return len(losses), np.array(losses)
+
+    def _adapt(self, alpha: np.ndarray, theta: torch.Tensor, visited: list[torch.Tensor]) -> None:
+        params, _ = split_parameters(self.settings, theta, self.data.n_observed)
+        stride = max(1, len(visited) // SAMPLED_STEPS)
+        states = torch.stack(visited[::stride], dim=1)[:16].numpy()  # (B, T', M)
+        arrays = {name: value.numpy() for name, value in params.items()}
+        architecture = ARCHITECTURES[self.settings.architecture]
+        wanted = estimate_alpha(architecture, arrays, states, self.settings.forcing.estimate)
+        alpha[0] = wanted if wanted > alpha[0] else GAMMA * alpha[0] + (1 - GAMMA) * wanted
 
     def _draw(self, random: SplitMix64) -> tuple[torch.Tensor, torch.Tensor]:
         """Sequences (T+1, B, N) and what the teacher says of them, drawn in groups of sixteen as the kernels do."""

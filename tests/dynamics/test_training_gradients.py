@@ -116,3 +116,22 @@ def test_whole_updates_equal_the_reference(batch_size: int, noise: float) -> Non
     np.testing.assert_allclose(outcomes[0][0], outcomes[1][0], rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(outcomes[0][1], outcomes[1][1], rtol=1e-9)
     assert outcomes[0][2] == outcomes[1][2]
+
+
+@pytest.mark.parametrize("estimate", ["arithmetic-mean", "geometric-mean", "largest-norm", "parameter-bound"])
+def test_adaptive_forcing_equals_the_reference(estimate: str) -> None:
+    values = np.cumsum(np.random.default_rng(0).standard_normal((120, 3)), axis=0)
+    forcing = {"kind": "gtf", "alpha": 0.05, "adaptive": True, "estimate": estimate}
+    spec = TrainSpec.model_validate(
+        {"hidden_dim": 6, "sequence_length": 60, "precision": "float64", "forcing": forcing}
+    )
+    settings, data = settle(spec, values)
+    rates, alphas = np.full(11, 1e-2), np.zeros(11)
+    learners = []
+    for engine in (CompiledEngine(settings, data), ReferenceEngine(settings, data)):
+        learner = engine.learner(3)
+        engine.advance(learner, engine.workspace(learner), 0, rates, alphas)
+        learners.append(learner)
+    assert learners[0].alpha[0] != 0.05
+    assert learners[0].alpha[0] == pytest.approx(learners[1].alpha[0], rel=1e-7)
+    np.testing.assert_allclose(learners[0].theta, learners[1].theta, rtol=1e-6, atol=1e-8)
