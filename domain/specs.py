@@ -80,7 +80,8 @@ class GeneralizedForcingSpec(Spec):
     )
     estimate: Literal["arithmetic-mean", "geometric-mean", "largest-norm", "parameter-bound"] = Field(
         default="arithmetic-mean",
-        description="How adaptive forcing estimates the norm of a Jacobian: norm of the mean, geometric mean of the norms, largest norm along a sequence, or a bound from the parameters.",
+        description="How adaptive forcing estimates the norm of a Jacobian: norm of the mean, geometric mean of the norms, "
+        "largest norm along a sequence, or a bound from the parameters.",
     )
 
 
@@ -190,7 +191,9 @@ class ForecastSpec(Spec):
         description="The forecast begins at this step of the stored series, from the data before it; default: the series' end.",
     )
     context: ForecastContext | None = None
-    quantiles: Annotated[list[Annotated[float, Field(ge=1e-4, le=1 - 1e-4)]], Field(max_length=9)] = [0.05, 0.95]
+    quantiles: Annotated[list[Annotated[float, Field(ge=1e-4, le=1 - 1e-4)]], Field(max_length=9)] = Field(
+        default=[0.05, 0.95]
+    )
     samples: int = Field(
         default=100,
         ge=1,
