@@ -73,29 +73,26 @@ def treat(
     sampling: Sampling,
     channels: Sequence[str],
     spec: SeriesSpec,
-    time_column: str,
     allocate: Allocate,
 ) -> Treated:
     """Apply `spec.missing`; every filled or split place is named in `issues`."""
     if not missing.total and not len(sampling.gap_rows):
         return Treated(values, [(0, len(values))])
     if spec.missing is MissingPolicy.REJECT:
-        raise _rejection(values, missing, sampling, channels, time_column)
+        raise _rejection(values, missing, sampling, channels)
     if spec.missing is MissingPolicy.SPLIT:
-        return _split(values, missing, sampling, channels, time_column, allocate)
-    return _interpolate(values, missing, sampling, channels, spec.max_gap, time_column, allocate)
+        return _split(values, missing, sampling, channels, allocate)
+    return _interpolate(values, missing, sampling, channels, spec.max_gap, allocate)
 
 
-def _rejection(
-    values: np.ndarray, missing: Missing, sampling: Sampling, channels: Sequence[str], time_column: str
-) -> NonFiniteValues:
+def _rejection(values: np.ndarray, missing: Missing, sampling: Sampling, channels: Sequence[str]) -> NonFiniteValues:
     said, items = [], []
     if missing.total:
         said.append(f"{missing.total} of {values.size} values are missing or not finite ({_counts(missing, channels)})")
         items += _missing_items(missing, channels)
     if len(sampling.gap_rows):
-        said.append(_gap_sentence(sampling, time_column))
-        items.append(_gap_places(sampling).error_item(time_column, said[-1]))
+        said.append(_gap_sentence(sampling))
+        items.append(_places(sampling.gap_rows).error_item(sampling.column, said[-1]))
     return NonFiniteValues(
         f"{'; '.join(said)}. Complete the series, or choose missing=interpolate (fills up to max_gap steps) or "
         "missing=split (cuts the series there).",
@@ -116,16 +113,16 @@ def _missing_items(missing: Missing, channels: Sequence[str]) -> list[ErrorItem]
     ][:_MAX_NAMED_COLUMNS]
 
 
-def _gap_sentence(sampling: Sampling, time_column: str) -> str:
+def _gap_sentence(sampling: Sampling) -> str:
     return (
-        f"{int(sampling.missing_steps.sum())} steps are missing in the time column {time_column!r}, "
+        f"{int(sampling.missing_steps.sum())} steps are missing in the time column {sampling.column!r}, "
         f"before {len(sampling.gap_rows)} rows"
     )
 
 
-def _gap_places(sampling: Sampling) -> Places:
+def _places(rows: np.ndarray) -> Places:
     places = Places()
-    places.add(sampling.gap_rows)
+    places.add(rows)
     return places
 
 
@@ -134,12 +131,10 @@ def _split(
     missing: Missing,
     sampling: Sampling,
     channels: Sequence[str],
-    time_column: str,
     allocate: Allocate,
 ) -> Treated:
-    usable = ~missing.rows
     # A run ends where values are missing, and where the clock jumps.
-    starts, stops = _cut(*runs(usable), sampling.gap_rows)
+    starts, stops = _cut(*runs(~missing.rows), sampling.gap_rows)
     long_enough = stops - starts >= MIN_SEGMENT_STEPS
     if long_enough.sum() > MAX_SEGMENTS:
         raise NonFiniteValues(
@@ -153,31 +148,27 @@ def _split(
             "missing=interpolate, or leave out the channels that are mostly missing.",
             _missing_items(missing, channels),
         )
+    issues = _split_issues(missing, sampling, channels, starts[~long_enough])
+    if missing.total:
+        values = _with_nan(values, allocate)
+    return Treated(values, list(zip(starts[long_enough].tolist(), stops[long_enough].tolist(), strict=True)), issues)
+
+
+def _split_issues(
+    missing: Missing, sampling: Sampling, channels: Sequence[str], isolated: np.ndarray
+) -> list[SeriesIssue]:
     issues = []
     if missing.total:
-        places = Places()
-        places.add(np.flatnonzero(missing.rows))
-        issues.append(
-            places.issue(
-                "split_at_missing",
-                "warning",
-                f"The series is split at {places.total} rows with missing values ({_counts(missing, channels)}).",
-            )
-        )
-        values = _with_nan(values, allocate)
+        places = _places(np.flatnonzero(missing.rows))
+        detail = f"The series is split at {places.total} rows with missing values ({_counts(missing, channels)})."
+        issues.append(places.issue("split_at_missing", "warning", detail))
     if len(sampling.gap_rows):
-        detail = f"The series is split at gaps in time: {_gap_sentence(sampling, time_column)}."
-        issues.append(_gap_places(sampling).issue("split_at_gap", "warning", detail, time_column))
-    if not long_enough.all():
-        places = Places()
-        places.add(starts[~long_enough])
-        issues.append(
-            places.issue(
-                "isolated_rows", "info", f"{places.total} rows stand alone between gaps and belong to no segment."
-            )
-        )
-    segments = list(zip(starts[long_enough].tolist(), stops[long_enough].tolist(), strict=True))
-    return Treated(values, segments, issues)
+        detail = f"The series is split at gaps in time: {_gap_sentence(sampling)}."
+        issues.append(_places(sampling.gap_rows).issue("split_at_gap", "warning", detail, sampling.column))
+    if len(isolated):
+        detail = f"{len(isolated)} rows stand alone between gaps and belong to no segment."
+        issues.append(_places(isolated).issue("isolated_rows", "info", detail))
+    return issues
 
 
 def _cut(starts: np.ndarray, stops: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,10 +193,9 @@ def _interpolate(
     sampling: Sampling,
     channels: Sequence[str],
     max_gap: int,
-    time_column: str,
     allocate: Allocate,
 ) -> Treated:
-    _check_fillable_steps(sampling, len(values), max_gap, time_column)
+    _check_fillable_steps(sampling, len(values), max_gap)
     row_of = _new_rows(len(values), sampling)
     filled = allocate((int(row_of[-1]) + 1, values.shape[1]))
     inserted = np.ones(len(filled), bool)
@@ -216,33 +206,31 @@ def _interpolate(
     for index, channel in enumerate(channels):
         # One column at a time: that much memory is bounded by the number of rows.
         filled[:, index] = _fill(np.array(filled[:, index]), channel, max_gap, row_of)
-    issues = _fill_issues(missing, channels, sampling, row_of, inserted, time_column)
+    issues = _fill_issues(missing, channels, sampling, row_of, inserted)
     return Treated(filled, [(0, len(filled))], issues)
 
 
-def _check_fillable_steps(sampling: Sampling, n_rows: int, max_gap: int, time_column: str) -> None:
-    off = Places()
-    off.add(sampling.gap_rows[sampling.off_grid])
+def _check_fillable_steps(sampling: Sampling, n_rows: int, max_gap: int) -> None:
+    off = _places(sampling.gap_rows[sampling.off_grid])
     if off.total:
         detail = f"{off.total} gaps are no whole number of steps of dt = {sampling.dt:.6g}"
         raise IrregularSampling(
             f"{detail}: they cannot be filled. Choose missing=split, or resample the series.",
-            [off.error_item(time_column, detail)],
+            [off.error_item(sampling.column, detail)],
         )
-    long = Places()
-    long.add(sampling.gap_rows[sampling.missing_steps > max_gap])
+    long = _places(sampling.gap_rows[sampling.missing_steps > max_gap])
     if long.total:
         longest = int(sampling.missing_steps.max())
         raise NonFiniteValues(
             f"{long.total} gaps in time are longer than max_gap = {max_gap} steps (the longest: {longest}). "
             "Choose missing=split, or a larger max_gap.",
-            [long.error_item(time_column, f"gaps longer than {max_gap} steps")],
+            [long.error_item(sampling.column, f"gaps longer than {max_gap} steps")],
         )
     if sampling.missing_steps.sum() > n_rows:
         raise NonFiniteValues(
-            f"{_gap_sentence(sampling, time_column)}: more would be invented than was measured ({n_rows} rows). "
+            f"{_gap_sentence(sampling)}: more would be invented than was measured ({n_rows} rows). "
             "Choose missing=split.",
-            [_gap_places(sampling).error_item(time_column, "gaps in time")],
+            [_places(sampling.gap_rows).error_item(sampling.column, "gaps in time")],
         )
 
 
@@ -262,8 +250,7 @@ def _fill(column: np.ndarray, channel: str, max_gap: int, row_of: np.ndarray) ->
     at_end = (starts == 0) | (stops == len(column))
     too_long = stops - starts > max_gap
     if (at_end | too_long).any():
-        places = Places()
-        places.add(np.searchsorted(row_of, starts[at_end | too_long]))
+        places = _places(np.searchsorted(row_of, starts[at_end | too_long]))
         what = (
             "the channel begins or ends with missing values, which have no neighbour on one side"
             if at_end.any()
@@ -285,7 +272,6 @@ def _fill_issues(
     sampling: Sampling,
     row_of: np.ndarray,
     inserted: np.ndarray,
-    time_column: str,
 ) -> list[SeriesIssue]:
     """Rows are rows of the stored series."""
     issues = []
@@ -295,8 +281,7 @@ def _fill_issues(
             detail = f"{places.total} missing values of {channel!r} were filled by linear interpolation."
             issues.append(moved.issue("interpolated_values", "warning", detail, channel))
     if inserted.any():
-        places = Places()
-        places.add(np.flatnonzero(inserted))
-        detail = f"{_gap_sentence(sampling, time_column)}; these rows were inserted by linear interpolation."
-        issues.append(places.issue("interpolated_steps", "warning", detail, time_column))
+        places = _places(np.flatnonzero(inserted))
+        detail = f"{_gap_sentence(sampling)}; these rows were inserted by linear interpolation."
+        issues.append(places.issue("interpolated_steps", "warning", detail, sampling.column))
     return issues

@@ -27,18 +27,19 @@ _SAMPLED_STEPS = 100_001
 
 @dataclass(frozen=True)
 class Sampling:
-    """The clock of a series; before row `gap_rows[i]`, `missing_steps[i]` steps are missing."""
+    """The clock of a series, read from `column`; before row `gap_rows[i]`, `missing_steps[i]` steps are missing."""
 
+    column: str
     dt: float
     gap_rows: np.ndarray
     missing_steps: np.ndarray
     off_grid: np.ndarray  # the gap is no whole number of steps
 
 
-def even_sampling(dt: float) -> Sampling:
+def even_sampling(dt: float, column: str) -> Sampling:
     """The clock of a series that came without times."""
     none = np.zeros(0, np.int64)
-    return Sampling(dt, none, none, none.astype(bool))
+    return Sampling(column, dt, none, none, none.astype(bool))
 
 
 def read_sampling(times: np.ndarray, dt: float | None, column: str) -> Sampling:
@@ -63,7 +64,7 @@ def read_sampling(times: np.ndarray, dt: float | None, column: str) -> Sampling:
         )
     steps = np.rint(gap_lengths / dt)
     off_grid = np.abs(gap_lengths - steps * dt) > STEP_TOLERANCE * dt + _rounding(times)
-    return Sampling(dt, gap_rows, steps.astype(np.int64) - 1, off_grid)
+    return Sampling(column, dt, gap_rows, steps.astype(np.int64) - 1, off_grid)
 
 
 def _check_finite(times: np.ndarray, column: str) -> None:

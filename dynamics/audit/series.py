@@ -47,13 +47,10 @@ def audit(
     """
     if len(values) < MIN_SEGMENT_STEPS:
         raise SeriesTooShort(f"The series has {_plural(len(values), 'row')}; at least {MIN_SEGMENT_STEPS} are needed.")
-    sampling = (
-        even_sampling(_checked(spec.dt) or 1.0)
-        if times is None
-        else read_sampling(times, _checked(spec.dt), time_column)
-    )
+    dt = _checked(spec.dt)
+    sampling = even_sampling(dt or 1.0, time_column) if times is None else read_sampling(times, dt, time_column)
     missing = find_missing(values, channels)
-    treated = treat(values, missing, sampling, channels, spec, time_column, allocate)
+    treated = treat(values, missing, sampling, channels, spec, allocate)
     # An interpolated series has one segment, which begins at row 0 of either.
     starts = [start * sampling.dt if times is None else float(times[start]) for start, _ in treated.segments]
     segments = [
