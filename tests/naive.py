@@ -132,3 +132,24 @@ def fill_linearly(column: list[float], max_gap: int) -> list[float] | None:
         weight = (t - before) / (after - before)
         filled[t] = (1 - weight) * column[before] + weight * column[after]
     return filled
+
+
+# ------------------------------------------------------------------------------------------------------ Lyapunov
+
+
+def smooth_features(monomials, centres, gamma, x):
+    """Monomials (tuples of variable numbers) and Gaussian radial functions at one state, one by one."""
+    values = [math.prod(x[i] for i in monomial) for monomial in monomials]
+    values += [math.exp(-gamma * sum((a - b) ** 2 for a, b in zip(x, c, strict=True))) for c in centres]
+    return np.array(values)
+
+
+def qr_log_growth(step, path, eps=1e-6):
+    """Summed log |R_ii| along a path: Jacobians of single steps by central differences, orthogonalised by numpy.linalg.qr."""
+    m = path.shape[1]
+    q, total = np.eye(m), np.zeros(m)
+    for x in path:
+        jacobian = np.column_stack([(step(x + eps * e) - step(x - eps * e)) / (2 * eps) for e in np.eye(m)])
+        q, r = np.linalg.qr(jacobian @ q)
+        total += np.log(np.abs(np.diag(r)))
+    return total

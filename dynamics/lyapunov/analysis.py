@@ -17,7 +17,7 @@ from dynamics.lyapunov.embedding import choose_delay, choose_dimension
 from dynamics.lyapunov.evidence import Recurrence, correlation_dimension, decay_ratio, recurrence, zero_one_test
 from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
-from dynamics.lyapunov.spectrum import Measured, measure
+from dynamics.lyapunov.spectrum import Measured, from_divergence, measure
 from dynamics.lyapunov.states import channels_as_states, delay_vectors
 from dynamics.lyapunov.verdict import Findings, judge
 from dynamics.reporting import Reporter
@@ -59,7 +59,15 @@ def analyze(
     clock.enter("measuring exponents", 0.55, 0.85)
     states = modelled.candidate.states
     k = states.dimension if spec.n_exponents == "auto" else min(states.dimension, int(spec.n_exponents))
-    measured = measure(modelled.candidate.model, modelled.draws, states, k, prepared.sampling.period_steps, clock)
+    measured = measure(
+        modelled.candidate.model,
+        modelled.draws,
+        states,
+        k,
+        prepared.sampling.period_steps,
+        clock,
+        modelled.alternatives,
+    )
     clock.enter("checking", 0.85, 1.0)
     work = _check(prepared, modelled, measured, spec, clock)
     return _document(work, time_unit, spec, clock)
@@ -118,6 +126,8 @@ def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: Lya
     noise = modelled.noise * np.sqrt(space.dimension)
     horizon = int(np.clip(6 * period if flow else 20, 10, min(1000, min(len(s) for s in segments) // 4)))
     divergence = diverge(space, theiler, horizon, noise, clock)
+    if divergence is not None and _prefers_divergence(divergence, modelled, measured, spec):
+        measured = from_divergence(measured, divergence.slope, divergence.error)
     clock.tick(0.5)
     dimension = correlation_dimension(space.pooled(), theiler, noise)
     clock.tick(0.7)
@@ -135,6 +145,19 @@ def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: Lya
     )
     clock.tick(0.9)
     return Work(prepared, modelled, measured, divergence, embedding, shares, judge(findings), findings)
+
+
+def _prefers_divergence(divergence: Divergence, modelled: Modelled, measured: Measured, spec: LyapunovSpec) -> bool:
+    """As asked for; by itself only for delay vectors whose model cannot sustain itself: its directions off the data are arbitrary."""
+    if spec.method != "auto":
+        return spec.method == "neighbor-divergence"
+    straight = divergence.straightness > 0.9 and divergence.rise > 0.7
+    return (
+        straight
+        and measured.free is None
+        and modelled.candidate.states.kind == "delay"
+        and not modelled.candidate.is_linear
+    )
 
 
 def _findings(
@@ -172,6 +195,7 @@ def _findings(
         dimension=dimension,
         free_run=measured.free is not None,
         linear_best=best.is_linear,
+        whole_spectrum=measured.source != "neighbour divergence",
     )
 
 
@@ -187,6 +211,8 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
     half = _quantile(spec.confidence_level) * errors
     basis = work.modelled.candidate.model.basis.name
     method = f"QR on a fitted model ({basis}), {work.measured.source}"
+    if work.measured.source == "neighbour divergence":
+        method = "neighbour divergence (Rosenstein)"
     reason = None
     if kind == "noise":
         reason = "The series cannot be told from linearly correlated noise: it has no measurable exponents."

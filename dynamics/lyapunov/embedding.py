@@ -37,8 +37,9 @@ def choose_delay(segments: list[np.ndarray], is_flow: bool, period_steps: float,
     for lag in lags:
         clock.tick()
         information += mutual_information(segments, [lag])
+    level = np.convolve(np.pad(information, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")  # binning makes it jitter
     for i in range(1, len(lags) - 1):
-        if information[i] <= information[i - 1] and information[i] < information[i + 1]:
+        if lags[i] >= period_steps / 16 and level[i] <= level[i - 1] and level[i] < level[i + 1]:
             return lags[i], f"delay {lags[i]}: first minimum of the mutual information"
     for lag in lags:
         if float(lag_autocorrelation(segments, lag)[0]) < np.exp(-1.0):

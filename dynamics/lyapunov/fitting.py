@@ -25,8 +25,23 @@ class Regression:
     """Linear problem `features @ weights = targets`; `blocks` numbers the stretch of time that a row belongs to."""
 
     features: np.ndarray  # (R, K)
-    targets: np.ndarray  # (R, m)
+    targets: np.ndarray  # (R, m); (R, 1) for delay vectors, of which only the first coordinate is new
     blocks: np.ndarray  # (R,)
+    dimension: int
+
+    def every(self, n: int) -> Regression:
+        """Every n-th row."""
+        return Regression(self.features[::n], self.targets[::n], self.blocks[::n], self.dimension)
+
+    def complete(self, weights: np.ndarray) -> np.ndarray:
+        """Weights (K, m): for delay vectors the other coordinates are shifted, exactly (monomial j + 1 is x_j)."""
+        if weights.shape[1] == self.dimension:
+            return weights
+        whole = np.zeros((len(weights), self.dimension))
+        whole[:, 0] = weights[:, 0]
+        for j in range(1, self.dimension):
+            whole[j, j] = 1.0
+        return whole
 
     @property
     def held(self) -> np.ndarray:
@@ -41,12 +56,13 @@ def block_numbers(states: States) -> list[np.ndarray]:
 
 
 def _weak_operators(n: int, half_width: int, every: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
-    """Matrices that integrate against phi and -phi', phi(u) = (1 - u^2)^4 on windows of 2 half_width + 1 samples."""
+    """Matrices that integrate against phi and -phi', phi(u) = (1 - u^2)^7 on windows of 2 half_width + 1 samples.
+
+    The trapezoidal error is of order (2 pi half_width)^-7: phi' has six vanishing derivatives at the ends.
+    """
     u = np.arange(-half_width, half_width + 1) / half_width
-    bump = (1.0 - u**2) ** 4
-    slope = -8.0 * u * (1.0 - u**2) ** 3 / half_width
-    # The trapezoidal rule's own derivative of a linear function must be 1: exactness for straight lines.
-    slope *= bump.sum() / -np.sum(slope * u * half_width)
+    bump = (1.0 - u**2) ** 7
+    slope = -14.0 * u * (1.0 - u**2) ** 6 / half_width
     centres = np.arange(half_width, n - half_width, every)
     rows = np.repeat(np.arange(len(centres)), len(u))
     columns = (centres[:, None] + np.arange(-half_width, half_width + 1)).ravel()
@@ -67,22 +83,33 @@ def weak_regression(states: States, basis: Basis, half_width: int) -> Regression
     for path, numbers in zip(states.paths, block_numbers(states), strict=True):
         if len(path) < 2 * half_width + 1:
             continue
-        weigh, derive, centres = _weak_operators(len(path), half_width, max(1, half_width // 3))
+        weigh, derive, centres = _weak_operators(len(path), half_width, max(1, half_width // 6))
         features.append(weigh @ kernels.design(probe, np.ascontiguousarray(path)))
         targets.append(derive @ path)
         blocks.append(numbers[centres])
-    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks))
+    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
 
 
-def step_regression(states: States, basis: Basis) -> Regression:
-    """Rows  W' Phi(x_t) = x_(t + stride)  of a map."""
+def step_regression(states: States, basis: Basis, jitter: float = 0.0) -> Regression:
+    """Rows  W' Phi(x_t) = x_(t + stride)  of a map.
+
+    jitter > 0 displaces every x_t at random by that many standard deviations: the fitted map then contracts towards the
+    data beside them, where otherwise nothing fixes it (Bishop 1995: noise on the inputs penalises the Jacobian).
+    """
+    rng = np.random.default_rng(0)
+    new = 1 if states.kind == "delay" and states.delay == states.stride else states.dimension
     probe = SmoothModel(basis, np.zeros((basis.size, states.dimension)), False).arrays
     features, targets, blocks = [], [], []
     for path, numbers in zip(states.paths, block_numbers(states), strict=True):
-        features.append(kernels.design(probe, np.ascontiguousarray(path[: -states.stride])))
-        targets.append(path[states.stride :])
+        if len(path) <= states.stride:
+            continue
+        start = path[: -states.stride]
+        if jitter > 0.0:
+            start = start + jitter * rng.standard_normal(start.shape)
+        features.append(kernels.design(probe, np.ascontiguousarray(start)))
+        targets.append(path[states.stride :, :new])
         blocks.append(numbers[: -states.stride])
-    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks))
+    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
 
 
 def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> list[np.ndarray]:
@@ -90,23 +117,22 @@ def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> lis
     scale = np.sqrt(np.mean(features**2, axis=0))
     scale[scale == 0.0] = 1.0
     q, r = np.linalg.qr(features / scale)
-    u, s, vt = np.linalg.svd(r)
+    u, s, vt = np.linalg.svd(r, full_matrices=False)
     rotated = u.T @ (q.T @ targets)
     return [(vt.T @ (rotated * (s / (s**2 + a * s[0] ** 2))[:, None])) / scale[:, None] for a in ridges]
 
 
-def fit(regression: Regression) -> tuple[np.ndarray, float]:
-    """Weights (K, m) from the rows that are not held out, and the ridge that predicts the held-out rows best."""
+def solutions(regression: Regression) -> list[tuple[np.ndarray, float, float]]:
+    """Weights (K, m) from the rows that are not held out, ridge, and mean squared error on those that are, per ridge."""
     held = regression.held
-    solutions = _solve(regression.features[~held], regression.targets[~held], RIDGES)
-    losses = [float(np.mean((regression.features[held] @ w - regression.targets[held]) ** 2)) for w in solutions]
-    best = int(np.argmin(losses))
-    return solutions[best], float(RIDGES[best])
+    found = _solve(regression.features[~held], regression.targets[~held], RIDGES)
+    losses = [float(np.mean((regression.features[held] @ w - regression.targets[held]) ** 2)) for w in found]
+    return [(regression.complete(w), float(a), e) for w, a, e in zip(found, RIDGES, losses, strict=True)]
 
 
 def refit(regression: Regression, ridge: float) -> np.ndarray:
     """Weights from all rows."""
-    return _solve(regression.features, regression.targets, np.array([ridge]))[0]
+    return regression.complete(_solve(regression.features, regression.targets, np.array([ridge]))[0])
 
 
 def resampled(regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -121,5 +147,5 @@ def resampled(regression: Regression, ridge: float, n_samples: int, rng: np.rand
     for _ in range(n_samples):
         counts = rng.multinomial(len(factors), np.full(len(factors), 1.0 / len(factors)))
         stacked = np.vstack([np.sqrt(c) * f for c, f in zip(counts, factors, strict=True) if c > 0])
-        weights.append(_solve(stacked[:, :k], stacked[:, k:], np.array([ridge]))[0])
+        weights.append(regression.complete(_solve(stacked[:, :k], stacked[:, k:], np.array([ridge]))[0]))
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -14,10 +15,14 @@ from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.preparation import Prepared
 from dynamics.lyapunov.selection import Candidate
 from dynamics.lyapunov.smoothing import smooth_segments
-from dynamics.lyapunov.states import States, channels_as_states, delay_vectors, window_components
+from dynamics.lyapunov.spectrum import free_run
+from dynamics.lyapunov.states import States, channels_as_states, delay_vectors
 
 N_DRAWS = 16
 MAP_HORIZON = 3
+JITTER = 0.003
+DELAYS = (0.05, 0.08, 0.12)  # of the mean period, for a scalar flow
+DIMENSIONS = (4, 3, 5, 6)  # in this order, as far as time allows
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Modelled:
     noise: float  # standard deviations
     smoothed: bool
     refined: bool
+    alternatives: list[float]  # lambda_max per step of other models that forecast about as well, in free run
 
 
 def denoise(prepared: Prepared, clock: Clock) -> tuple[list[np.ndarray], float, bool]:
@@ -70,9 +76,10 @@ def state_spaces(
         tau = given_tau or 1
         dimensions = [given_m] if given_m else [1, 2, 3, 4]
         return [(delay_vectors(paths, m, tau, tau if flow else 1), False) for m in dimensions if m * tau < shortest]
-    windows = sorted({int(np.clip(round(period * f), 5, max(5, shortest))) | 1 for f in (0.25, 0.5, 0.9)})
-    dimensions = [given_m] if given_m else [3, 4, 5]
-    return [(window_components(paths, w, m), True) for w in windows for m in dimensions if m <= w]
+    delays = sorted({max(1, round(period * share)) for share in DELAYS})
+    dimensions = [given_m] if given_m else list(DIMENSIONS)
+    pairs = [(tau, m) for m in dimensions for tau in delays]
+    return [(delay_vectors(paths, m, tau, tau), False) for tau, m in pairs if (m - 1) * tau < shortest]
 
 
 def _horizon(states: States, flow: bool, period: float) -> int:
@@ -83,34 +90,94 @@ def _horizon(states: States, flow: bool, period: float) -> int:
 
 def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     """Fit every candidate, choose by held-out forecasts, refit on everything, refine under noise."""
-    clock.enter("fitting models", 0.1, 0.55)
+    clock.enter("fitting models", 0.1, 0.45)
     paths, noise, smoothed = denoise(prepared, clock)
     period = prepared.sampling.period_steps
-    found: list[Candidate] = []
     spaces = state_spaces(paths, prepared.segments, prepared, spec)
+    found = explore(spaces, period, noise, 0.5, clock)
+    ordered = selection.choose(found)
+    linear = min((c for c in found if c.is_linear), key=lambda c: c.score)
+    clock.enter("choosing a model", 0.45, 0.55)
+    chosen, alternatives, sustained = settle(ordered, period, clock)
+    if not sustained and spaces[0][0].kind == "delay" and not chosen.is_linear:
+        stiffer = [(replace(s, jitter=JITTER), flow) for s, flow in spaces]
+        again = selection.choose([linear, *explore(stiffer, period, noise, 0.35, clock)])
+        second, rivals, holds = settle(again, period, clock)
+        if holds:
+            chosen, alternatives, ordered = second, rivals, [*again, *ordered]
+    rng = np.random.default_rng([spec.seed, 1])
+    draws = fitting.resampled(chosen.regression, chosen.ridge, N_DRAWS, rng)
+    clock.tick()
+    refined = refine(chosen, prepared, noise, clock) if not chosen.is_linear else None
+    if refined is not None and refined.noise > max(2.0 * noise, 0.2):  # the model's own error, not noise
+        refined = None
+    if refined is not None:
+        chosen = replace(chosen, model=refined.model)
+        draws = refined.draw(N_DRAWS, rng)
+        noise = refined.noise
+    return Modelled(chosen, ordered, linear, draws, noise, smoothed, refined is not None, alternatives)
+
+
+def explore(
+    spaces: list[tuple[States, bool]], period: float, noise: float, reserve: float, clock: Clock
+) -> list[Candidate]:
+    """Candidates of every state space, as far as the budget goes down to `reserve`."""
+    found: list[Candidate] = []
+    begin = clock.left()
     for i, (states, flow) in enumerate(spaces):
         clock.tick(i / len(spaces))
-        share = 0.55 * (len(spaces) - i - 1) / len(spaces) + 0.45
+        until = min(begin, reserve) + max(0.0, begin - reserve) * (len(spaces) - i - 1) / len(spaces)
+        if found and clock.left() <= reserve:
+            break
         found += selection.search(
             states,
             flow,
             selection.half_widths(period),
             _horizon(states, flow, period),
             clock,
-            lambda s=share: clock.left() < s,  # type: ignore[misc]
+            partial(_spent, clock, until),
+            noise,
         )
-    ordered = selection.choose(found)
-    linear = min((c for c in found if c.is_linear), key=lambda c: c.score)
-    chosen = next((c for c in map(selection.refitted, ordered) if sound(c, clock)), linear)
-    rng = np.random.default_rng([spec.seed, 1])
-    draws = fitting.resampled(chosen.regression, chosen.ridge, N_DRAWS, rng)
-    clock.tick()
-    refined = refine(chosen, prepared, noise, clock) if not chosen.is_linear else None
-    if refined is not None:
-        chosen = replace(chosen, model=refined.model)
-        draws = refined.draw(N_DRAWS, rng)
-        noise = refined.noise
-    return Modelled(chosen, ordered, linear, draws, noise, smoothed, refined is not None)
+    return found
+
+
+def _spent(clock: Clock, until: float) -> bool:
+    return clock.left() < until
+
+
+def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candidate, list[float], bool]:
+    """The most trusted candidate that sustains itself on the data's attractor, lambda_max of its rivals, and whether it does.
+
+    Rivals forecast within a factor of the best (1.5; 2.5 for delay vectors, where good models are often unstable beside the
+    data). Where none sustains itself the first sound one is taken, to be measured along the data.
+    """
+    best = min(c.score for c in ordered)
+    delayed = ordered[0].states.stride > 1
+    ranked = sorted(ordered, key=lambda c: c.score) if delayed else ordered
+    near = [c for c in ranked if c.score <= best + np.log(2.5 if delayed else 1.5) and not c.is_linear][:6]
+    if ordered[0].is_linear or not near:
+        return selection.refitted(ordered[0]), [], False
+    chosen: Candidate | None = None
+    rates: list[float] = []
+    for candidate in near:
+        if chosen is not None and (len(rates) >= 3 or clock.left() < 0.3):
+            break
+        whole = selection.refitted(candidate)
+        clock.tick()
+        if not sound(whole, clock):
+            continue
+        n_steps = int(np.clip(100 * period / candidate.states.stride, 2000, 6000))
+        run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
+        if run is None:
+            continue
+        if chosen is None:
+            chosen = whole
+        else:
+            rates.append(float(run.mean()) / candidate.states.stride)
+    if chosen is not None:
+        return chosen, rates, True
+    linear = [c for c in ordered if c.is_linear]
+    return next(c for c in map(selection.refitted, [*ordered, *linear]) if c.is_linear or sound(c, clock)), [], False
 
 
 def sound(candidate: Candidate, clock: Clock) -> bool:
@@ -121,12 +188,13 @@ def sound(candidate: Candidate, clock: Clock) -> bool:
 
 
 def one_step_noise(candidate: Candidate) -> float:
-    """Noise std that explains a map's one-step residual, |e_(t+1) - J e_t|^2 = s^2 (m + |J|^2)."""
+    """Noise std that explains a map's one-step residual, |e_(t+1) - J e_t|^2 = s^2 (n + |J|^2), n new coordinates."""
     model, regression = candidate.model, candidate.regression
-    residual = regression.targets - regression.features @ model.weights
+    new = regression.targets.shape[1]
+    residual = regression.targets - regression.features @ model.weights[:, :new]
     states = candidate.states.pooled()[:: max(1, candidate.states.n_rows // 200)]
-    stretch = float(np.mean([np.sum(model.jacobian(x) ** 2) for x in states]))
-    return float(np.sqrt(np.mean(np.sum(residual**2, axis=1)) / (candidate.states.dimension + stretch)))
+    stretch = float(np.mean([np.sum(model.jacobian(x)[:new] ** 2) for x in states]))
+    return float(np.sqrt(np.mean(np.sum(residual**2, axis=1)) / (new + stretch)))
 
 
 def refine(candidate: Candidate, prepared: Prepared, noise: float, clock: Clock) -> shooting.Refinement | None:

@@ -108,6 +108,8 @@ def refine(
     raw: observations as measured, (T_i, p), aligned with `states.paths`. Cost: S n (m + P)^2 per round.
     """
     rows, columns = (np.ascontiguousarray(a) for a in np.nonzero(model.weights))
+    if states.kind == "delay":  # the other coordinates are shifted copies, not fitted
+        rows, columns = rows[columns == 0], columns[columns == 0]
     limit = _affordable(model, len(rows), len(states.readout))
     if len(rows) > MAX_PARAMETERS or limit < MIN_SAMPLES or clock.left() < MIN_TIME_LEFT:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,16 @@ class Measured:
         """(n, k) exponents from their joint normal distribution."""
         values, vectors = np.linalg.eigh(self.covariance)
         return self.exponents + rng.standard_normal((n, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+
+
+def from_divergence(measured: Measured, slope: float, error: float) -> Measured:
+    """The largest exponent alone, from neighbour divergence; a sixth of it is added to its error for the choice of the region."""
+    return replace(
+        measured,
+        exponents=np.array([slope]),
+        covariance=np.array([[error**2 + (slope / 6.0) ** 2]]),
+        source="neighbour divergence",
+    )
 
 
 def batch_covariance(growth: np.ndarray, n_batches: int = N_BATCHES) -> np.ndarray:
@@ -87,13 +97,15 @@ def measure(
     n_exponents: int,
     period_steps: float,
     clock: Clock,
+    alternatives: list[float],
     precision: float = 0.01,
 ) -> Measured:
     """Exponents of the model in free run where it stays on the data's attractor, along the data otherwise.
 
     The free run is the better estimate of the attractor's exponents, since it can be as long as one likes: it goes on until
     the standard error of the largest exponent is below `precision` of it or the time for it is spent.
-    `draws`: weights from the uncertainty of the fit; each is measured in the same way.
+    `draws`: weights from the uncertainty of the fit; each is measured in the same way. `alternatives`: lambda_max of other
+    models that forecast about as well; how far they scatter about the chosen one is part of the uncertainty.
     """
     rate = 1.0 / states.stride
     growth = along_data(model, states, n_exponents, clock) * rate
@@ -121,10 +133,15 @@ def measure(
     parameters = _parameter_covariance(
         model, draws, states, n_exponents, free_growth is not None, chunk, transient, clock
     )
+    total = sampling + parameters
+    if alternatives:
+        total[0, 0] += float(np.median(np.abs(np.array(alternatives) - chosen[:, 0].mean()))) ** 2
+    if states.kind == "delay" and free_growth is not None:
+        total[0, 0] += 0.25 * float(along[0] - free_growth[:, 0].mean()) ** 2
     order = np.argsort(chosen.mean(axis=0))[::-1]
     return Measured(
         chosen.mean(axis=0)[order],
-        (sampling + parameters)[np.ix_(order, order)],
+        total[np.ix_(order, order)],
         "along the data" if free_growth is None else "free run",
         np.sort(along)[::-1],
         np.sqrt(np.diag(along_covariance)),

@@ -1,4 +1,4 @@
-"""From observations to states: the channels as they are, delay vectors, or principal components of a sliding window."""
+"""From observations to states: the channels as they are, or delay vectors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class States:
     window_steps: int = 1  # samples that one state looks back on, itself included
     delay: int = 1
     stride: int = 1  # sampling steps between a state and its image under a map model
+    jitter: float = 0.0  # displacement of the states in training, standard deviations
 
     @property
     def dimension(self) -> int:
@@ -53,26 +54,3 @@ def delay_vectors(segments: list[np.ndarray], dimension: int, delay: int, stride
     readout[0, 0] = 1.0
     observed = [p[:, :1] for p in paths]
     return States("delay", paths, observed, readout, np.zeros(1), back + 1, delay, stride)
-
-
-def window_components(segments: list[np.ndarray], window: int, dimension: int) -> States:
-    """Leading principal components, scaled to unit variance, of all channels over a sliding window.
-
-    Broomhead & King 1986. The state belongs to the middle of the window; window 1 projects the channels of one instant.
-    """
-    usable = [s for s in segments if len(s) >= window + 2]
-    stacked = [
-        np.lib.stride_tricks.sliding_window_view(s, window, axis=0).reshape(len(s) - window + 1, -1) for s in usable
-    ]
-    n = sum(len(s) for s in stacked)
-    mean = sum(s.sum(axis=0) for s in stacked) / n
-    covariance = sum((s - mean).T @ (s - mean) for s in stacked) / n
-    values, vectors = np.linalg.eigh(covariance)
-    order = np.argsort(values)[::-1][:dimension]
-    vectors, scales = vectors[:, order], np.sqrt(np.maximum(values[order], 1e-24))
-    paths = [(s - mean) @ vectors / scales for s in stacked]
-    half = window // 2
-    observed = [s[half : half + len(p)] for s, p in zip(usable, paths, strict=True)]
-    p = segments[0].shape[1]
-    middle = vectors.reshape(p, window, -1)[:, half, :] * scales
-    return States("principal-components", paths, observed, middle, mean.reshape(p, window)[:, half], window)

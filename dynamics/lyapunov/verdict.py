@@ -12,6 +12,8 @@ from dynamics.lyapunov.evidence import Recurrence
 MIN_CHAOS = 0.02  # lambda_max times mean period below which growth is too slow to be told from drift
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 
+STRONG_GAIN = 1.0  # the same where the rate of growth comes from neighbours, which part in noise, too
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -35,6 +37,7 @@ class Findings:
     dimension: float
     free_run: bool
     linear_best: bool
+    whole_spectrum: bool  # false where neighbour divergence gave the largest exponent alone
 
     @property
     def gain(self) -> float:
@@ -46,7 +49,7 @@ class Findings:
 
     @property
     def regular(self) -> bool:
-        return self.recurrence.long < 0.02 + 4.0 * self.noise**2
+        return self.recurrence.long < 0.02 + 4.0 * min(self.noise, 0.15) ** 2
 
     @property
     def growing(self) -> bool:
@@ -97,14 +100,18 @@ def evidence(f: Findings) -> list[Evidence]:
             + ("stays on" if f.free_run else "leaves")
             + " the data's attractor.",
         ),
-        Evidence(
-            test="sum-of-exponents",
-            value=f.sum_of_exponents * f.period_steps,
-            supports="none" if f.sum_of_exponents <= 0 else "noise",
-            detail="Times the mean period; positive for no bounded dissipative system, so it would speak against the model.",
-        ),
     ]
-    if f.is_flow:
+    if f.whole_spectrum:
+        items.append(
+            Evidence(
+                test="sum-of-exponents",
+                value=f.sum_of_exponents * f.period_steps,
+                supports="none" if f.sum_of_exponents <= 0 else "noise",
+                detail="Times the mean period; positive for no bounded dissipative system of this dimension, so it would "
+                "speak against the model (a one-dimensional map aside).",
+            )
+        )
+    if f.is_flow and f.whole_spectrum:
         items.append(
             Evidence(
                 test="zero-exponent",
@@ -137,8 +144,8 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             "No nonlinear model forecasts the series better than a linear one: no evidence of deterministic dynamics "
             "beyond linearly correlated noise."
         )
-    if f.growing and (f.free_run or f.gain > 0.3) and f.model_error < 0.8:
-        if f.sum_of_exponents > 0 and not f.free_run:
+    if f.growing and f.model_error < 0.8 and (f.free_run or f.gain > (0.3 if f.whole_spectrum else STRONG_GAIN)):
+        if f.whole_spectrum and f.sum_of_exponents > 0 and not f.free_run:
             return (
                 "undecided",
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
@@ -161,7 +168,7 @@ def _regular(f: Findings) -> tuple[VerdictKind, str]:
             "undecided",
             "The series almost repeats itself, yet the fitted model is unstable: weak chaos or regular motion.",
         )
-    if f.recurrence.short < 0.02 + 4.0 * f.noise**2 or (f.is_flow and f.dimension < 1.35):
+    if f.recurrence.short < 0.02 + 4.0 * min(f.noise, 0.15) ** 2 or (f.is_flow and f.dimension < 1.35):
         return "periodic", "The series repeats itself to within its noise, after a few turns already."
     return "quasi-periodic", "The series repeats itself almost, for ever, but only after many turns: motion on a torus."
 

@@ -91,8 +91,8 @@ def test_lorenz_clean_and_with_five_percent_noise(lorenz_series, share):
 
 
 def test_exponents_are_per_time_unit(lorenz_series):
-    seconds = run(lorenz_series, dt=0.01).lyapunov_spectrum.exponents
-    milliseconds = run(lorenz_series, dt=10.0).lyapunov_spectrum.exponents
+    seconds = run(lorenz_series[:2000], dt=0.01).lyapunov_spectrum.exponents
+    milliseconds = run(lorenz_series[:2000], dt=10.0).lyapunov_spectrum.exponents
     np.testing.assert_allclose(np.array(milliseconds) * 1000, seconds, rtol=1e-9)
 
 

@@ -1,0 +1,315 @@
+"""The parts of the analysis, each against a closed form, a slow oracle, an order of convergence or an invariant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import naive
+from dynamics.lyapunov import derived, fitting, kernels, shooting
+from dynamics.lyapunov.basis import polynomial, polynomial_size, with_radial
+from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.divergence import diverge, straight_region
+from dynamics.lyapunov.embedding import choose_delay, choose_dimension
+from dynamics.lyapunov.evidence import correlation_dimension, decay_ratio, recurrence, zero_one_test
+from dynamics.lyapunov.model import SmoothModel
+from dynamics.lyapunov.sampling import decimate, inspect, thin
+from dynamics.lyapunov.smoothing import smooth
+from dynamics.lyapunov.spectrum import batch_covariance, resembles
+from dynamics.lyapunov.states import channels_as_states, delay_vectors
+from dynamics.reporting import Reporter
+
+
+@pytest.fixture
+def clock():
+    return Clock(Reporter(), 600.0)
+
+
+def linear_model(matrix, is_flow, substeps=1):
+    m = len(matrix)
+    return SmoothModel(polynomial(m, 1), np.vstack([np.zeros(m), np.transpose(matrix)]), is_flow, substeps, bound=1e12)
+
+
+def henon_model():
+    """x' = 1 - 1.4 x^2 + y, y' = 0.3 x over the monomials 1, x, y, x^2, xy, y^2."""
+    weights = np.zeros((6, 2))
+    weights[0, 0], weights[3, 0], weights[2, 0], weights[1, 1] = 1.0, -1.4, 1.0, 0.3
+    return SmoothModel(polynomial(2, 2), weights, False)
+
+
+def lorenz_model(substeps=1, scale=0.01):
+    """Lorenz-63 in its own units, time in steps of `scale`."""
+    basis = polynomial(3, 2)
+    weights = np.zeros((basis.size, 3))
+    names = {tuple(sorted(p)): j for j, p in enumerate(monomials(basis))}
+    for monomial, column, value in [
+        ((0,), 0, -10.0), ((1,), 0, 10.0), ((0,), 1, 28.0), ((1,), 1, -1.0), ((0, 2), 1, -1.0), ((0, 1), 2, 1.0), ((2,), 2, -8 / 3),
+    ]:  # fmt: skip
+        weights[names[monomial], column] = value * scale
+    return SmoothModel(basis, weights, True, substeps, bound=1e3)
+
+
+def monomials(basis):
+    out = [()]
+    for j in range(1, len(basis.parents)):
+        out.append((*out[basis.parents[j]], int(basis.variables[j])))
+    return out
+
+
+@given(st.integers(1, 4), st.integers(1, 5))
+@settings(max_examples=15, deadline=None)
+def test_polynomial_basis_holds_every_monomial_once(m, degree):
+    found = [tuple(sorted(p)) for p in monomials(polynomial(m, degree))]
+    assert len(found) == len(set(found)) == polynomial_size(m, degree)
+    assert max(len(p) for p in found) == degree
+
+
+def test_features_and_jacobian_against_plain_python():
+    rng = np.random.default_rng(0)
+    basis = with_radial(rng.standard_normal((200, 3)), 3, 12)
+    model = SmoothModel(basis, rng.standard_normal((basis.size, 3)), True)
+    x = rng.standard_normal(3)
+    np.testing.assert_allclose(
+        kernels.design(model.arrays, x[None])[0],
+        naive.smooth_features(monomials(basis), basis.centres, basis.gamma, x),
+        rtol=1e-12,
+    )
+    step, jac = 1e-6, np.empty((3, 3))
+    for i in range(3):
+        ahead, behind = (
+            naive.smooth_features(monomials(basis), basis.centres, basis.gamma, x + s * step * np.eye(3)[i])
+            @ model.weights
+            for s in (1, -1)
+        )
+        jac[:, i] = (ahead - behind) / (2 * step)
+    np.testing.assert_allclose(model.jacobian(x), jac, rtol=1e-6, atol=1e-6)
+
+
+def test_qr_exponents_of_a_diagonal_map(clock):
+    model = linear_model(np.diag([1.1, 0.8]), is_flow=False)
+    growth = model.growth_along(np.zeros((50, 2)), 2, clock)
+    np.testing.assert_allclose(growth, np.tile(np.log([1.1, 0.8]), (50, 1)), rtol=1e-12)
+
+
+def test_qr_exponents_of_a_shear_reveal_both_eigenvalues(clock):
+    model = linear_model(np.array([[2.0, 5.0], [0.0, 0.5]]), is_flow=False)
+    growth = model.growth_along(np.zeros((400, 2)), 2, clock)
+    np.testing.assert_allclose(growth[100:].mean(axis=0), np.log([2.0, 0.5]), rtol=1e-6)
+
+
+def test_tangent_of_a_linear_flow_is_its_matrix_exponential(clock):
+    model = linear_model(np.array([[-0.1, 1.0], [-1.0, -0.1]]), is_flow=True, substeps=8)
+    growth, _, stayed = model.growth_free(np.array([1.0, 0.0]), 100, 2, clock)
+    assert stayed
+    np.testing.assert_allclose(growth.mean(axis=0), [-0.1, -0.1], atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [henon_model, lambda: lorenz_model(2)])
+def test_qr_against_the_long_product_in_extended_arithmetic(build, clock):
+    """The oracle multiplies finite-difference Jacobians of single steps and orthogonalises with numpy's QR."""
+    model = build()
+    m = model.dimension
+    start = np.full(m, 0.1) if m == 2 else np.array([1.0, 2.0, 20.0])
+    growth, path, stayed = model.growth_free(start, 200, m, clock)
+    assert stayed
+
+    def step(x):
+        return kernels.forecasts(model.arrays, np.ascontiguousarray(x[None]), 1)[0, 0]
+
+    np.testing.assert_allclose(growth.sum(axis=0), naive.qr_log_growth(step, path), rtol=2e-5, atol=1e-4)
+
+
+def test_henon_exponents_sum_to_the_log_determinant_at_every_step(clock):
+    growth, _, _ = henon_model().growth_free(np.array([0.1, 0.1]), 2000, 2, clock)
+    np.testing.assert_allclose(growth.sum(axis=1), np.log(0.3), rtol=1e-9)
+
+
+def test_lorenz_volume_contracts_at_its_divergence(clock):
+    growth, _, _ = lorenz_model(4).growth_free(np.array([1.0, 2.0, 20.0]), 3000, 3, clock)
+    assert growth.sum(axis=1).mean() / 0.01 == pytest.approx(-41 / 3, rel=1e-6)
+
+
+def test_integrator_converges_at_fourth_order():
+    """Halving the step divides the error after one time unit by 2^4, for the state and for its tangent."""
+    start = np.array([[1.0, 2.0, 20.0]])
+
+    def at_end(substeps):
+        model = lorenz_model(substeps, scale=0.05)
+        state = kernels.forecasts(model.arrays, start, 10)[0, -1]
+        growth = kernels.growth_free(model.arrays, start[0].copy(), np.eye(3), 10)[0].sum(axis=0)
+        return np.concatenate([state, growth])
+
+    exact = at_end(128)
+    errors = np.array([np.linalg.norm(at_end(n) - exact) for n in (4, 8, 16)])
+    slopes = np.log2(errors[:-1] / errors[1:])
+    assert np.all(slopes > 3.5)
+    assert np.all(slopes < 4.7)
+
+
+def test_weak_form_recovers_a_vector_field_exactly():
+    """A rotation, sampled 40 times per period: weights to 1e-6 although no derivative was ever taken."""
+    t = 2 * np.pi / 40 * np.arange(2000)
+    states = channels_as_states([np.column_stack([np.cos(t), np.sin(t)])])
+    regression = fitting.weak_regression(states, polynomial(2, 1), 8)
+    w = 2 * np.pi / 40
+    np.testing.assert_allclose(fitting.refit(regression, 1e-22), [[0, 0], [0, w], [-w, 0]], atol=2e-6)
+
+
+def test_weak_form_converges_with_the_width_of_its_window():
+    t = 0.5 * np.arange(3000)
+    states = channels_as_states([np.column_stack([np.cos(t), np.sin(t)])])
+    errors = [
+        abs(fitting.refit(fitting.weak_regression(states, polynomial(2, 1), h), 1e-22)[2, 0] + 0.5) for h in (4, 6, 9)
+    ]
+    assert errors[0] > 10 * errors[1] > 50 * errors[2]
+
+
+def test_shift_of_delay_vectors_is_exact():
+    x = np.random.default_rng(1).standard_normal((500, 1))
+    states = delay_vectors([x], 3, 2, 2)
+    np.testing.assert_array_equal(states.paths[0][5], [x[9, 0], x[7, 0], x[5, 0]])
+    weights = fitting.refit(fitting.step_regression(states, polynomial(3, 2)), 1e-9)
+    model = SmoothModel(polynomial(3, 2), weights, False, bound=1e6)
+    ahead = kernels.forecasts(model.arrays, states.paths[0][:20].copy(), 1)[:, 0]
+    np.testing.assert_array_equal(ahead[:, 1:], states.paths[0][:20, :2])
+
+
+def test_multiple_shooting_removes_the_bias_of_noise(clock):
+    """Henon with 3 % noise: one-step regression shrinks the quadratic term, shooting does not, and its errors are honest."""
+    rng = np.random.default_rng(2)
+    _, path, _ = henon_model().growth_free(np.array([0.1, 0.1]), 3000, 2, clock)
+    seen = path + 0.03 * rng.standard_normal(path.shape)
+    states = channels_as_states([seen])
+    first = SmoothModel(
+        polynomial(2, 2), fitting.refit(fitting.step_regression(states, polynomial(2, 2)), 1e-12), False
+    )
+    found = shooting.refine(first, states, states.observed, 4, 0.03, clock)
+    assert found is not None
+    assert found.noise == pytest.approx(0.03, rel=0.05)
+    truth = henon_model().weights[found.rows, found.columns]
+    error = found.model.weights[found.rows, found.columns] - truth
+    before = first.weights[found.rows, found.columns] - truth
+    assert np.linalg.norm(error) < 0.3 * np.linalg.norm(before)
+    assert np.mean((error / np.sqrt(np.diag(found.covariance))) ** 2) < 3.0
+
+
+def test_smoother_finds_noise_and_leaves_a_clean_curve_alone():
+    t = np.arange(4000) * 0.05
+    clean = np.sin(t) + 0.3 * np.sin(2.3 * t)
+    noisy = clean + 0.1 * np.random.default_rng(3).standard_normal(len(t))
+    smoothed, sigma = smooth(noisy)
+    assert sigma == pytest.approx(0.1, rel=0.06)
+    assert np.std((smoothed - clean)[50:-50]) < 0.04
+    assert smooth(clean)[1] < 1e-3
+
+
+def test_kaplan_yorke_and_entropy_of_known_spectra():
+    assert derived.kaplan_yorke(np.array([0.9056, 0.0, -14.5723])) == pytest.approx(2.06215, abs=1e-5)
+    assert derived.kaplan_yorke(np.array([0.1, -0.2, -5.0])) == pytest.approx(1.5)
+    assert derived.kaplan_yorke(np.array([-0.1, -0.2])) == 0.0
+    assert np.isnan(derived.kaplan_yorke(np.array([0.5, 0.1])))
+    assert derived.ks_entropy(np.array([0.4, 0.1, -2.0])) == pytest.approx(0.5)
+
+
+def test_predictability_and_forcing_follow_from_lambda_max():
+    p = derived.predictability(np.log(2), 0.1, "s", None)
+    assert (p.time, p.steps) == (1.0, 10)
+    assert derived.predictability(-0.1, 0.1, "s", None).time is None
+    f = derived.forcing_advice(np.log(2), 0.1, None)
+    assert f.interval_steps == 10
+    assert f.alpha == pytest.approx(1 - 2**-0.1)
+
+
+def test_zero_one_test_separates_chaos_from_a_cycle():
+    rng = np.random.default_rng(4)
+    x = np.empty(2000)
+    x[0] = 0.3
+    for t in range(1999):
+        x[t + 1] = 3.97 * x[t] * (1 - x[t])
+    assert zero_one_test(x, rng) > 0.95
+    assert zero_one_test(np.cos(1.7 * np.arange(2000)), rng) < 0.1
+
+
+def test_recurrence_of_a_cycle_a_torus_and_noise():
+    t = 0.3 * np.arange(4000)
+    cycle = recurrence([np.cos(t)[:, None]], 21)
+    torus = recurrence([np.column_stack([np.cos(t), np.cos(np.sqrt(2) * t)])], 18)
+    noise = recurrence([np.random.default_rng(5).standard_normal((4000, 2))], 1)
+    assert cycle.long < 1e-3
+    assert cycle.short < 1e-2
+    assert torus.long < 1e-2 < torus.short
+    assert noise.long > 0.8
+
+
+def test_decay_is_seen_and_growth_is_not_decay():
+    t = np.arange(2000)
+    assert decay_ratio([(np.exp(-t / 300) * np.cos(0.2 * t))[:, None]]) < 0.05
+    assert decay_ratio([(np.exp(t / 300) * np.cos(0.2 * t))[:, None]]) == 1.0
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_correlation_dimension_of_uniform_cubes(dimension):
+    points = np.random.default_rng(6).uniform(size=(8000, dimension))
+    found = correlation_dimension(points, 0, 0.0)
+    assert found.value == pytest.approx(dimension, rel=0.08)
+
+
+def test_divergence_of_neighbours_on_the_henon_attractor(clock):
+    _, path, _ = henon_model().growth_free(np.array([0.1, 0.1]), 5000, 2, clock)
+    found = diverge(channels_as_states([path]), 1, 20, 0.0, clock)
+    assert found.slope == pytest.approx(0.419, rel=0.12)
+    assert found.straightness > 0.98
+
+
+def test_straight_region_of_a_made_curve():
+    curve = np.concatenate([[0.0, 1.5], 1.5 + 0.5 * np.arange(1, 12), np.full(10, 7.2)])
+    first, last = straight_region(curve)
+    assert np.polyfit(np.arange(first, last + 1), curve[first : last + 1], 1)[0] == pytest.approx(0.5, rel=0.05)
+
+
+def test_delay_and_dimension_of_a_sine_and_of_henon(clock):
+    sine = [np.sin(2 * np.pi / (29 * np.sqrt(2)) * np.arange(4000) + 0.1)[:, None]]
+    delay, _ = choose_delay(sine, True, 41.0, clock)
+    assert 5 <= delay <= 12
+    assert choose_dimension(sine, delay, 40, clock)[0] == 2
+    _, path, _ = henon_model().growth_free(np.array([0.1, 0.1]), 4000, 2, clock)
+    assert choose_delay([path[:, :1]], False, 1.0, clock)[0] == 1
+    assert choose_dimension([path[:, :1]], 1, 1, clock)[0] == 2
+
+
+def test_sampling_of_flows_and_maps():
+    sine = np.sin(2 * np.pi / 30 * np.arange(5000))[:, None]
+    found = inspect([sine])
+    assert found.is_flow
+    assert found.period_steps == pytest.approx(30, rel=0.1)
+    assert not inspect([np.random.default_rng(7).standard_normal((1000, 2))]).is_flow
+    assert inspect([np.sin(2 * np.pi / 900 * np.arange(20_000))[:, None]]).stride > 5
+
+
+def test_thinning_takes_views_spread_over_the_series():
+    x = np.arange(1_000_000, dtype=float)[:, None]
+    blocks = thin([x], 8000)
+    assert sum(len(b) for b in blocks) == 8000
+    assert all(np.shares_memory(b, x) for b in blocks)
+    assert blocks[0][0, 0] == 0.0
+    assert blocks[-1][-1, 0] == 999_999.0
+    np.testing.assert_array_equal(decimate([x[:10]], 4)[0], [[1.5], [5.5]])
+
+
+def test_batch_covariance_of_correlated_rows():
+    """AR(1) with phi = 0.8: the variance of the mean is 1 / (1 - phi)^2 / T times that of the shocks."""
+    rng = np.random.default_rng(8)
+    x = np.zeros(60_000)
+    shocks = rng.standard_normal(len(x))
+    for t in range(1, len(x)):
+        x[t] = 0.8 * x[t - 1] + shocks[t]
+    assert batch_covariance(x[:, None])[0, 0] == pytest.approx(25.0 / len(x), rel=0.6)
+
+
+def test_a_run_that_shrinks_does_not_resemble_the_data():
+    x = np.random.default_rng(9).standard_normal((1000, 2))
+    assert resembles(x + 0.05, x)
+    assert not resembles(0.2 * x, x)
+    assert not resembles(x + 2.0, x)
