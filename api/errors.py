@@ -9,11 +9,14 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from api.validation import describe
 from domain.base import Document
 from domain.errors import BadRequest, DomainError, ErrorItem, NotFound, TooLarge, UnsupportedFormat
+from store.database import is_transient
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)
@@ -119,6 +122,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return problem(from_status(error.status_code, str(error.detail)), request_id_of(request), headers)
 
 
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    """503 while the database is away or busy; anything else that it says is a bug."""
+    assert isinstance(error, DBAPIError | PoolTimeout)
+    if isinstance(error, DBAPIError) and not is_transient(error):
+        raise error
+    log.warning("request %s: database unavailable: %s", request_id_of(request), error)
+    detail = "The database does not answer at the moment. Send the request again in a few seconds."
+    return problem(Unavailable(detail, retry_after=2), request_id_of(request))
+
+
 async def _on_bug(request: Request, error: Exception) -> Response:
     """The exception itself goes to the log (the server re-raises it), never to the caller."""
     request_id = request_id_of(request)
@@ -133,6 +146,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_exception_handler(PoolTimeout, _on_database_error)
     app.add_exception_handler(Exception, _on_bug)
 
 

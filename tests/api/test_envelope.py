@@ -72,3 +72,10 @@ def test_the_reference_names_every_operation(client: TestClient) -> None:
         for operation in operations.values():
             assert operation["summary"].replace("'", "&#x27;") in page
             assert path in page
+
+
+def test_a_body_of_unknown_length_is_counted(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/jobs", content=(b" " * 10_000 for _ in range(50)), headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

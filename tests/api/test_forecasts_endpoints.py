@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from stock import LAMBDA_MAX, N_STEPS, Stock
 
 from domain.documents import ForecastOut
+from store.blobs import Blobs
 
 
 def ask(client: TestClient, stock: Stock, headers: dict[str, str] | None = None, **body: Any) -> Any:
@@ -114,3 +115,10 @@ def test_a_long_result_lives_in_a_blob_and_is_listed_without_numbers(client: Tes
     assert client.get(f"/v1/forecasts/{out['id']}").json() == out
     (listed,) = client.get("/v1/forecasts", params={"model_id": stock.model_id}).json()["data"]
     assert listed == {k: v for k, v in out.items() if k not in ("time", "median", "quantiles")}
+
+
+def test_a_model_is_loaded_once(client: TestClient, stock: Stock, blobs: Blobs) -> None:
+    first = ask(client, stock, horizon_steps=3, seed=1).json()
+    artifact = client.get(f"/v1/models/{stock.model_id}").json()["artifacts"][0]
+    blobs.delete(artifact["sha256"])
+    assert ask(client, stock, horizon_steps=3, seed=1).json()["median"] == first["median"]

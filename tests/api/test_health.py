@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from stock import Stock
 
 from api.app import create_app
 from api.health import endpoints
@@ -40,6 +41,23 @@ def test_no_database(settings: ApiSettings, database: Database) -> None:
     status, state, wrong = ready(nowhere)
     assert (status, state, list(wrong)) == (503, "down", ["database", "migrations"])
     assert "secret" not in str(wrong)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_requests_without_a_database_are_503(settings: ApiSettings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"})
+    with TestClient(create_app(nowhere)) as client:
+        answer = client.get("/v1/jobs")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "2")
+    assert "secret" not in answer.text
+
+
+def test_jobs_are_accepted_without_a_broker(settings: ApiSettings, stock: Stock) -> None:
+    nowhere = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    with TestClient(create_app(nowhere)) as client:
+        answer = client.post("/v1/jobs", json={"kind": "lyapunov", "series_id": stock.series_id})
+        assert answer.status_code == 202
+        assert client.get(answer.headers["location"]).json()["status"] == "queued"
 
 
 def test_no_broker_is_degraded_only(settings: ApiSettings) -> None:
