@@ -125,11 +125,6 @@ def _value(error: dict[str, Any]) -> str:
     value = error.get("input")
     if error["type"] in ("missing", "extra_forbidden") or not isinstance(value, str | int | float | bool):
         return ""
-    text = (
-        str(value)
-        if isinstance(value, int) and abs(value) < 10**30
-        else json.dumps(value)[:40]
-        if not isinstance(value, int)
-        else "a very large integer"
-    )
-    return f", not {text}"
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return ", not so large a number"
+    return f", not {json.dumps(value)[:40]}"
