@@ -27,6 +27,11 @@ class Forcing:
     alpha: float = 0.0
     adaptive: bool = False
     estimate: str = "arithmetic-mean"
+    automatic: bool = False  # alpha was chosen here, so a run that failed may be replaced by one with stronger forcing
+
+    def replacement_alpha(self, k: int) -> float:
+        """alpha of the k-th replacement: twice, then four times as strong, and so on in turn."""
+        return min(0.9, self.alpha * (2, 4)[k % 2]) if self.automatic else self.alpha
 
 
 def divergence_per_step(analysis: LyapunovAnalysis | None, dt: float) -> float | None:
@@ -55,7 +60,8 @@ def resolve_forcing(
     alpha, reason = _alpha(spec, growth)
     if reason:
         why["alpha"] = reason
-    return Forcing("gtf", alpha=alpha, adaptive=spec.adaptive, estimate=spec.estimate), why
+    automatic = spec.alpha == "auto"
+    return Forcing("gtf", alpha=alpha, adaptive=spec.adaptive, estimate=spec.estimate, automatic=automatic), why
 
 
 def _interval(spec: SparseForcingSpec, growth: float | None, sequence_length: int) -> tuple[int, str]:

@@ -69,7 +69,10 @@ class Ensemble:
         settings = self.engine.settings
         for k in range(len(self.states), count):
             seed = (settings.seed + k) % 2**32
-            self.states.append(SeedState(seed, settings.updates, self.engine.learner(seed)))
+            learner = self.engine.learner(seed)
+            if k >= settings.seeds:
+                learner.alpha[0] = settings.forcing.replacement_alpha(k - settings.seeds)
+            self.states.append(SeedState(seed, settings.updates, learner))
 
     def _resume(self) -> None:
         data = self.reporter.load_checkpoint()

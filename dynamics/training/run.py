@@ -134,6 +134,8 @@ def _history(
 ) -> TrainingHistory:
     document = settings.document()
     why = document["why"]
+    if settings.forcing.kind == "gtf":
+        document["kept_alpha"] = float(best.learner.alpha[0])  # of the kept run: replacements and adaptive runs differ
     if ensemble.dropped or any(s.capped for s in states):
         cut = f"{sum(s.capped for s in states)} of {len(states)} runs were shortened, {ensemble.dropped} not begun"
         why["budget"] = f"budget_seconds = {settings.budget_seconds:g} struck: {cut}; another run may differ"

@@ -17,6 +17,7 @@ from dynamics.training.selection import Judgement
 BLOCK_SECONDS = 0.1  # cancel, progress and budget are looked at between blocks
 CANDIDATES = np.linspace(0.6, 1.0, 9)  # shares of a run at which a checkpoint is judged by its free run
 KEPT_LOSSES = 500
+MEASURED_SECONDS = 1.0  # before the speed is believed
 
 
 @dataclass
@@ -53,16 +54,19 @@ class SeedRunner:
     ) -> None:
         self.engine, self.state, self.judge, self.deadline = engine, state, judge, deadline
         self.workspace = engine.workspace(state.learner)
-        self.speed = 0.0  # updates per second
+        self.speed = 0.0  # updates per second of the last block
+        self.done, self.spent = 0, 0.0  # updates and seconds here, judging included
 
     def run(self, stop: threading.Event, publish: Callable[[SeedState], None]) -> None:
         """`publish` receives a copy of the state after every block, for progress and checkpoints."""
         state = self.state
         while not state.finished and not stop.is_set():
-            began = time.perf_counter()
+            began, before = time.perf_counter(), state.update
             self._block()
+            elapsed = time.perf_counter() - began
+            self.done, self.spent = self.done + state.update - before, self.spent + elapsed
+            state.seconds += elapsed
             self._respect(self.deadline)
-            state.seconds += time.perf_counter() - began
             publish(state.copy())
 
     def _block(self) -> None:
@@ -73,7 +77,7 @@ class SeedRunner:
             settings.schedule, settings.peak_rate, settings.final_rate, state.update, size, state.total
         )
         began = time.perf_counter()
-        alphas = np.full(size, settings.forcing.alpha)
+        alphas = np.full(size, state.learner.alpha[0])
         done, losses = self.engine.advance(state.learner, self.workspace, state.update, rates, alphas)
         self.speed = size / max(time.perf_counter() - began, 1e-6)
         self._note(losses)
@@ -99,10 +103,10 @@ class SeedRunner:
             state.best, state.best_theta, state.best_update = judgement, state.learner.theta.copy(), state.update
 
     def _respect(self, deadline: float) -> None:
-        """Shorten the run, schedule included, when it would end after the deadline; the history says so."""
-        state = self.state
-        if state.finished or self.speed == 0:
+        """Shorten the run, schedule included, when at its mean speed it would end after the deadline; the history says so."""
+        state, remaining = self.state, deadline - time.perf_counter()
+        if state.finished or self.spent < min(MEASURED_SECONDS, remaining):
             return
-        affordable = state.update + int(self.speed * max(0.0, deadline - time.perf_counter()))
+        affordable = state.update + int(self.done / self.spent * max(0.0, remaining))
         if affordable < state.total:
             state.total, state.capped = max(affordable, state.update + 1), True

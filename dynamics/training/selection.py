@@ -23,6 +23,7 @@ LATE_STEPS, LATE_EVERY = (
 )  # spurious fixed points attract slowly: 16 such runs see an escape rate of 1e-5 a step
 PREDICTION_STEPS, MAX_PREDICTION_STARTS = 20, 512
 SPECTRUM_WEIGHT = 2.0  # Hellinger distances are bounded by 1, divergences of histograms are not
+LATE_SIZE = 1_500  # parameters; larger models are run for fewer steps, down to a tenth, or judging would cost more than training
 COARSE_BINS, LEAST_COVERAGE, LOSS_WEIGHT = 8, 0.5, 10.0
 NEVER_THERE = 1e3
 
@@ -67,7 +68,8 @@ class Referee:
         """Two runs from each start: one at full resolution for the spectrum, one long and thinned for what becomes of it."""
         with np.errstate(all="ignore"):
             states = free_run(model, model.encode(self.starts), RUN_STEPS)
-            late_states = free_run(model, states[-1], LATE_STEPS, LATE_EVERY)
+            late_steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
+            late_states = free_run(model, states[-1], late_steps, LATE_EVERY)
             runs, late = model.observe(states[TRANSIENT_STEPS:]), model.observe(late_states)  # (steps, starts, N_e)
             bounded = (np.abs(runs) < 1e3).all(axis=(0, 2)) & (np.abs(late) < 1e3).all(axis=(0, 2))  # false for NaN
             error = self.prediction_error(model)

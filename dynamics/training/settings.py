@@ -75,7 +75,7 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
         batch_size=spec.batch_size,
         updates=updates,
         schedule=spec.learning_rate.schedule,
-        peak_rate=_peak_rate(spec, updates, why),
+        peak_rate=_peak_rate(spec, updates, hidden_dim, why),
         final_rate=spec.learning_rate.final,
         l2=spec.regularization.l2,
         noise=spec.regularization.noise,
@@ -178,7 +178,7 @@ def _amount(spec: TrainSpec, work: float, why: dict[str, str]) -> tuple[int, int
     return updates, seeds
 
 
-def _peak_rate(spec: TrainSpec, updates: int, why: dict[str, str]) -> float:
+def _peak_rate(spec: TrainSpec, updates: int, hidden_dim: int, why: dict[str, str]) -> float:
     peak = spec.learning_rate.peak
     if peak != "auto":
         return peak
@@ -186,5 +186,5 @@ def _peak_rate(spec: TrainSpec, updates: int, why: dict[str, str]) -> float:
         why["learning_rate"] = "the published rate"
         return 1e-3
     rate = 2e-2 if updates <= 20_000 else 1e-2 if updates <= 60_000 else 5e-3
-    why["learning_rate"] = f"the highest that holds for {updates} updates"
-    return rate
+    why["learning_rate"] = f"the highest that holds for {updates} updates and {hidden_dim} hidden units"
+    return rate * min(1.0, 100 / hidden_dim)
