@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 PIP_ARGS    ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 ARGS        ?=
+BENCH       ?= $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint serve bench openapi clean
@@ -30,8 +31,8 @@ lint: $(VENV)/.installed-dev  ## Style, types and the arrows between the rooms
 serve: install  ## Start the service with its page on http://127.0.0.1:8000 (ARGS="--port 9000")
 	@$(BIN)/attractor serve $(ARGS)
 
-bench: install  ## Measure load: jobs, forecasts, uploads (writes benchmarks/*.json)
-	@$(BIN)/attractor bench $(ARGS)
+bench: $(VENV)/.installed-dev  ## Measure anew what benchmarks/*.json say (BENCH="load upload" for some of it)
+	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
 openapi: install  ## Write docs/openapi.json anew after a change of the API
 	$(BIN)/python -m api.openapi
