@@ -152,12 +152,10 @@ def _prefers_divergence(divergence: Divergence, modelled: Modelled, measured: Me
     if spec.method != "auto":
         return spec.method == "neighbor-divergence"
     straight = divergence.straightness > 0.9 and divergence.rise > 0.7
-    return (
-        straight
-        and measured.free is None
-        and modelled.candidate.states.kind == "delay"
-        and not modelled.candidate.is_linear
-    )
+    top = measured.exponents[:2]
+    doubtful = len(top) > 1 and top[1] > 0.2 * top[0]  # a second expanding direction, which the data need not have
+    lone = modelled.candidate.states.kind == "delay" and not modelled.candidate.is_linear
+    return straight and measured.free is None and lone and bool(doubtful)
 
 
 def _findings(

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from dynamics.lyapunov import kernels
 from dynamics.lyapunov.basis import Basis
+from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import States
 
@@ -135,16 +136,22 @@ def refit(regression: Regression, ridge: float) -> np.ndarray:
     return regression.complete(_solve(regression.features, regression.targets, np.array([ridge]))[0])
 
 
-def resampled(regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator) -> list[np.ndarray]:
+def resampled(
+    regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator, clock: Clock
+) -> list[np.ndarray]:
     """Weights refitted on blocks of time drawn with replacement (block bootstrap of the regression)."""
     factors = []
     for b in np.unique(regression.blocks):
+        clock.tick()
         rows = regression.blocks == b
         joint = np.hstack([regression.features[rows], regression.targets[rows]])
         factors.append(np.linalg.qr(joint, mode="r"))
     k = regression.features.shape[1]
     weights = []
-    for _ in range(n_samples):
+    for i in range(n_samples):
+        clock.tick()
+        if i >= 4 and clock.left() < 0.25:
+            break
         counts = rng.multinomial(len(factors), np.full(len(factors), 1.0 / len(factors)))
         stacked = np.vstack([np.sqrt(c) * f for c, f in zip(counts, factors, strict=True) if c > 0])
         weights.append(regression.complete(_solve(stacked[:, :k], stacked[:, k:], np.array([ridge]))[0]))

@@ -11,6 +11,8 @@ from dynamics.lyapunov.basis import Basis
 from dynamics.lyapunov.clock import Clock
 
 FLOPS_PER_CALL = 4e7  # about 0.05 s of compiled arithmetic between two signs of life
+FLOPS_PER_RUN = 8e8
+MAX_SUBSTEPS = 12
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,19 @@ class SmoothModel:
     def with_weights(self, weights: np.ndarray) -> SmoothModel:
         return replace(self, weights=weights)
 
-    def steps_per_call(self, tangents: int) -> int:
-        """Sampling steps that one compiled call may do."""
+    def flops(self, tangents: int) -> int:
+        """Rough number of operations of one sampling step."""
         m, k = self.dimension, self.basis.size
         stages = 4 * self.substeps if self.is_flow else 1
-        flops = stages * (k * (2 * m + (m * m if tangents else 0)) + m * m * tangents) + 6 * m * tangents**2
-        return max(10, int(FLOPS_PER_CALL / flops))
+        return stages * (k * (2 * m + (m * m if tangents else 0)) + m * m * tangents) + 6 * m * tangents**2
+
+    def steps_per_call(self, tangents: int) -> int:
+        """Sampling steps that one compiled call may do."""
+        return max(10, int(FLOPS_PER_CALL / self.flops(tangents)))
+
+    def affordable(self, wanted: int, tangents: int, least: int) -> int:
+        """At most `wanted` steps, fewer (never less than `least`) where they would take longer than about a second."""
+        return int(min(wanted, max(least, FLOPS_PER_RUN / self.flops(tangents))))
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
         """Jacobian of W' phi at x, (m, m)."""
@@ -67,7 +76,7 @@ class SmoothModel:
             return self
         some = states[:: max(1, len(states) // 100)]
         norms = [float(np.linalg.norm(self.jacobian(x), 2)) for x in some]
-        return replace(self, substeps=int(np.clip(np.ceil(np.quantile(norms, 0.99) / tolerance), 1, 30)))
+        return replace(self, substeps=int(np.clip(np.ceil(np.quantile(norms, 0.99) / tolerance), 1, MAX_SUBSTEPS)))
 
     def forecast(self, starts: np.ndarray, horizon: int, clock: Clock) -> np.ndarray:
         """Free runs (S, horizon, m), NaN after divergence."""

@@ -106,7 +106,7 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
         if holds:
             chosen, alternatives, ordered = second, rivals, [*again, *ordered]
     rng = np.random.default_rng([spec.seed, 1])
-    draws = fitting.resampled(chosen.regression, chosen.ridge, N_DRAWS, rng)
+    draws = fitting.resampled(chosen.regression, chosen.ridge, N_DRAWS, rng, clock)
     clock.tick()
     refined = refine(chosen, prepared, noise, clock) if not chosen.is_linear else None
     if refined is not None and refined.noise > max(2.0 * noise, 0.2):  # the model's own error, not noise
@@ -148,13 +148,13 @@ def _spent(clock: Clock, until: float) -> bool:
 def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candidate, list[float], bool]:
     """The most trusted candidate that sustains itself on the data's attractor, lambda_max of its rivals, and whether it does.
 
-    Rivals forecast within a factor of the best (1.5; 2.5 for delay vectors, where good models are often unstable beside the
+    Rivals forecast within a factor of the best (1.2; 2.5 for delay vectors, in order of score, since good models are often unstable beside the
     data). Where none sustains itself the first sound one is taken, to be measured along the data.
     """
     best = min(c.score for c in ordered)
     delayed = ordered[0].states.stride > 1
     ranked = sorted(ordered, key=lambda c: c.score) if delayed else ordered
-    near = [c for c in ranked if c.score <= best + np.log(2.5 if delayed else 1.5) and not c.is_linear][:6]
+    near = [c for c in ranked if c.score <= best + np.log(2.5 if delayed else 1.2) and not c.is_linear][:6]
     if ordered[0].is_linear or not near:
         return selection.refitted(ordered[0]), [], False
     chosen: Candidate | None = None
@@ -167,6 +167,7 @@ def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candi
         if not sound(whole, clock):
             continue
         n_steps = int(np.clip(100 * period / candidate.states.stride, 2000, 6000))
+        n_steps = whole.model.affordable(n_steps, 1, 1000)
         run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
         if run is None:
             continue

@@ -15,6 +15,7 @@ MIN_STEPS = 200
 MIN_SEGMENT = 40
 MAX_ROWS = 20_000
 MAX_STATE_CHANNELS = 10
+PIECE = 500_000  # rows looked at between two signs of life
 PROJECTED_CHANNELS = 6
 
 
@@ -39,9 +40,9 @@ def prepare(segments: list[np.ndarray], dt: float, clock: Clock) -> Prepared:
     """Check and reduce a series; raises InvalidSeries where nothing can be done with it."""
     if not dt > 0 or not np.isfinite(dt):
         raise InvalidParameters(f"dt must be a positive number of time units; it is {dt}.")
-    usable = _usable(segments)
+    usable = _usable(segments, clock)
     warnings: list[Warning_] = []
-    usable = _varying(usable, warnings)
+    usable = _varying(usable, warnings, clock)
     n_rows = sum(len(s) for s in usable)
     clock.tick()
     sampling = inspect(_standardized(thin(usable, 131_072, 1))[0])
@@ -87,18 +88,21 @@ def prepare(segments: list[np.ndarray], dt: float, clock: Clock) -> Prepared:
     return Prepared(standard, sampling, dt * stride, stride, projected, n_rows, warnings)
 
 
-def _usable(segments: list[np.ndarray]) -> list[np.ndarray]:
+def _usable(segments: list[np.ndarray], clock: Clock) -> list[np.ndarray]:
     if not segments:
         raise SeriesTooShort("The series has no usable segment.")
     arrays = [np.asarray(s, dtype=np.float64) for s in segments]
     for s in arrays:
         if s.ndim != 2 or s.shape[1] != arrays[0].shape[1] or s.shape[1] == 0:
             raise InvalidParameters("Every segment must be a table (rows, channels) with the same channels.")
-        if not np.isfinite(s).all():
-            row = int(np.nonzero(~np.isfinite(s).all(axis=1))[0][0])
-            raise NonFiniteValues(
-                f"Row {row} of a segment is not finite; split the series at such rows.", [ErrorItem(rows=[row])]
-            )
+        for first in range(0, len(s), PIECE):
+            clock.tick()
+            bad = np.nonzero(~np.isfinite(s[first : first + PIECE]).all(axis=1))[0]
+            if len(bad):
+                row = first + int(bad[0])
+                raise NonFiniteValues(
+                    f"Row {row} of a segment is not finite; split the series at such rows.", [ErrorItem(rows=[row])]
+                )
     long = [s for s in arrays if len(s) >= MIN_SEGMENT]
     total = sum(len(s) for s in long)
     if total < MIN_STEPS:
@@ -108,10 +112,15 @@ def _usable(segments: list[np.ndarray]) -> list[np.ndarray]:
     return long
 
 
-def _varying(segments: list[np.ndarray], warnings: list[Warning_]) -> list[np.ndarray]:
+def _varying(segments: list[np.ndarray], warnings: list[Warning_], clock: Clock) -> list[np.ndarray]:
     """Without channels that do not vary."""
-    low = np.min([s.min(axis=0) for s in segments], axis=0)
-    high = np.max([s.max(axis=0) for s in segments], axis=0)
+    lows, highs = [], []
+    for s in segments:
+        for first in range(0, len(s), PIECE):
+            clock.tick()
+            lows.append(s[first : first + PIECE].min(axis=0))
+            highs.append(s[first : first + PIECE].max(axis=0))
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
     varies = high - low > 1e-12 * np.maximum(np.abs(low), np.abs(high))
     if not varies.any():
         raise ConstantSeries("No channel varies: a constant series has no dynamics to analyse.")

@@ -20,6 +20,7 @@ MAX_FEATURES = 300
 MAX_MONOMIALS = 210
 RADIAL = (60, 250)
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
+NEGLIGIBLE = 1e-3
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 
@@ -81,7 +82,7 @@ def forecast_errors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log rms error per start (S,) and rms error by lead (H,), of the observations, in standard deviations."""
     reach = horizon * states.stride
-    places = held_starts(states, reach)
+    places = held_starts(states, reach, model.affordable(N_STARTS * horizon, 0, 40 * horizon) // horizon)
     if not places:
         return np.full(1, np.log(WORST)), np.full(horizon, WORST)
     observed = states.observed if targets is None else targets
@@ -184,11 +185,12 @@ def choose(candidates: list[Candidate]) -> list[Candidate]:
     near = []
     for c in candidates:
         if len(c.log_errors) == len(best.log_errors):
-            difference = c.log_errors - best.log_errors
-            error = float(np.std(difference)) / np.sqrt(len(difference))
+            # errors far below a thousandth come from quadrature: they tell nothing about the right size of a model
+            difference = np.log(np.exp(c.log_errors) + NEGLIGIBLE) - np.log(np.exp(best.log_errors) + NEGLIGIBLE)
+            worse, error = float(np.mean(difference)), float(np.std(difference)) / np.sqrt(len(difference))
         else:
-            error = float(np.std(best.log_errors)) / np.sqrt(len(best.log_errors))
-        if c.score - best.score <= min(2.0 * error, 0.1) + 0.01:
+            worse, error = c.score - best.score, float(np.std(best.log_errors)) / np.sqrt(len(best.log_errors))
+        if worse <= min(2.0 * error, 0.1) + 0.01:
             near.append(c)
     first = min(near, key=lambda c: c.complexity)
     return [first, *sorted((c for c in candidates if c is not first), key=lambda c: c.score)]

@@ -65,7 +65,7 @@ def along_data(
     """Log growth (T, k) along the data's own states; tangent vectors start anew in every path, their first steps dropped."""
     parts = []
     for path in states.paths:
-        thread = path[:: states.stride][:max_steps]
+        thread = path[:: states.stride][: model.affordable(max_steps, n_exponents, 1000)]
         drop = min(len(thread) // 10, 50)
         parts.append(model.growth_along(thread, n_exponents, clock)[drop:])
     growth = np.concatenate(parts)
@@ -111,7 +111,8 @@ def measure(
     growth = along_data(model, states, n_exponents, clock) * rate
     along, along_covariance = growth.mean(axis=0), batch_covariance(growth)
     transient = int(min(2000, 20 * max(period_steps, 10.0)))
-    chunk = int(np.clip(250 * period_steps * rate, 5000, 20_000))
+    chunk = model.affordable(int(np.clip(250 * period_steps * rate, 5000, 20_000)), n_exponents, 1000)
+    transient = min(transient, chunk)
     runs: list[np.ndarray] = []
     started, began = clock.left(), clock.elapsed
     for i in range(24):

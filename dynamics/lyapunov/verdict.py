@@ -168,7 +168,9 @@ def _regular(f: Findings) -> tuple[VerdictKind, str]:
             "undecided",
             "The series almost repeats itself, yet the fitted model is unstable: weak chaos or regular motion.",
         )
-    if f.recurrence.short < 0.02 + 4.0 * min(f.noise, 0.15) ** 2 or (f.is_flow and f.dimension < 1.35):
+    surface = f.is_flow and f.noise < 0.005 and f.dimension > 1.7  # noise thickens a curve, so only where there is none
+    returns = f.recurrence.short < 0.02 + 4.0 * min(f.noise, 0.15) ** 2
+    if (returns and not surface) or (f.is_flow and f.dimension < 1.35):
         return "periodic", "The series repeats itself to within its noise, after a few turns already."
     return "quasi-periodic", "The series repeats itself almost, for ever, but only after many turns: motion on a torus."
 
