@@ -115,6 +115,7 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
         chosen = replace(chosen, model=refined.model)
         draws = refined.draw(N_DRAWS, rng)
         noise = refined.noise
+        alternatives = []  # rivals were fitted to noisy states: their scatter says nothing about the refined model
     return Modelled(chosen, ordered, linear, draws, noise, smoothed, refined is not None, alternatives)
 
 

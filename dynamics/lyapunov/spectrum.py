@@ -180,7 +180,10 @@ def _parameter_covariance(
             break
     if len(values) < 3:
         return np.zeros((n_exponents, n_exponents))
-    spread = np.atleast_2d(np.cov(np.array(values).T))
+    found = np.array(values)
+    middle = np.median(found, axis=0)
+    reach = 4.5 * np.median(np.abs(found - middle), axis=0)  # three robust standard deviations: a draw may fall into a
+    spread = np.atleast_2d(np.cov(np.clip(found, middle - reach, middle + reach).T))  # window of another kind of motion
     if not in_free_run:  # all draws see the same path: no sampling error to take off
         return spread
     explained = np.mean(within, axis=0)
