@@ -17,7 +17,10 @@ from cli.demo import lorenz, progress, report
 from cli.demo.client import Client
 from cli.demo.service import DemoFailed, Service, running_service
 
-DEFAULT_BUDGET_SECONDS = 20.0
+DEFAULT_BUDGET_SECONDS = 30.0
+# More than the default asks for, since 7,200 noisy steps are few: about ten seconds on two cores, after which d_stsp on an
+# independent series lies between 0.2 and 0.6, depending on the seed. A series of one's own is trained with the defaults.
+LORENZ_TRAINING = {"seeds": 6, "updates": 24_000}
 
 
 def demo(
@@ -71,7 +74,8 @@ def _run(
         series = _upload(client, path, dt, time_unit, output)
         report.audit(console, series)
         clock.lap("upload")
-        job = client.submit(series["id"], {"budget_seconds": budget})
+        train = {"budget_seconds": budget} | (LORENZ_TRAINING if path is None else {})
+        job = client.submit(series["id"], train)
         console.print(f"[bold]Reconstructing[/]  {job['id']}", highlight=False)
         model = _follow(console, client, job)
         clock.lap("reconstruction")

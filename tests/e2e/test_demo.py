@@ -27,7 +27,7 @@ def is_png(path: Path) -> bool:
 
 
 def test_the_demo_learns_lorenz(tmp_path: Path) -> None:
-    done = run_demo(tmp_path, "--budget", "40")
+    done = run_demo(tmp_path, "--budget", "60")
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
     assert "\x1b" not in said  # no terminal: no colours, no moving bars
