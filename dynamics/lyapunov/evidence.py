@@ -5,41 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import fft
 from scipy.spatial import cKDTree
 
 MAX_CORRELATION_ROWS = 131_072
 
 
-@njit(cache=True, nogil=True)
-def _growth_correlations(x, frequencies, n_cut, damping):
+def _growth_correlations(x: np.ndarray, frequencies: np.ndarray, n_cut: int, damping: float) -> np.ndarray:
     """Correlation with time of the damped mean-square displacement, for every frequency."""
-    n = x.shape[0]
-    out = np.empty(frequencies.shape[0])
-    p, q, d = np.empty(n), np.empty(n), np.empty(n_cut)
-    mean = x.mean()
-    for k in range(frequencies.shape[0]):
-        c = frequencies[k]
-        a, b = 0.0, 0.0
-        for t in range(n):
-            a += x[t] * np.cos((t + 1) * c)
-            b += x[t] * np.sin((t + 1) * c)
-            p[t], q[t] = a, b
-        for lag in range(1, n_cut + 1):
-            total = 0.0
-            for t in range(n - n_cut):
-                total += (p[t + lag] - p[t]) ** 2 + (q[t + lag] - q[t]) ** 2
-            wave = (1.0 - np.cos(lag * c)) / (1.0 - np.cos(c))
-            d[lag - 1] = total / (n - n_cut) - mean**2 * wave + damping * mean**2 * np.sin(np.sqrt(2.0) * lag)
-        mean_d, mean_t = d.mean(), 0.5 * (n_cut + 1)
-        sdt, sdd, stt = 0.0, 0.0, 0.0
-        for lag in range(1, n_cut + 1):
-            sdt += (d[lag - 1] - mean_d) * (lag - mean_t)
-            sdd += (d[lag - 1] - mean_d) ** 2
-            stt += (lag - mean_t) ** 2
-        out[k] = sdt / np.sqrt(sdd * stt) if sdd > 0.0 else 0.0
-    return out
+    phase = np.outer(frequencies, np.arange(1, len(x) + 1))
+    walk = np.cumsum(x * np.exp(1j * phase), axis=1)
+    kept = len(x) - n_cut
+    lags = np.arange(1, n_cut + 1)
+    moved = np.array([np.mean(np.abs(walk[:, lag : lag + kept] - walk[:, :kept]) ** 2, axis=1) for lag in lags]).T
+    mean = float(x.mean())
+    wave = (1.0 - np.cos(np.outer(frequencies, lags))) / (1.0 - np.cos(frequencies))[:, None]
+    d = moved - mean**2 * wave + damping * mean**2 * np.sin(np.sqrt(2.0) * lags)
+    d -= d.mean(axis=1, keepdims=True)
+    time = lags - lags.mean()
+    scale = np.sqrt(np.sum(d**2, axis=1) * np.sum(time**2))
+    return np.asarray(np.where(scale > 0.0, d @ time / np.where(scale > 0.0, scale, 1.0), 0.0))
 
 
 def zero_one_test(x: np.ndarray, rng: np.random.Generator, max_rows: int = 1500, n_frequencies: int = 40) -> float:

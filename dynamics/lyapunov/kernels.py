@@ -78,7 +78,9 @@ def value_jacobian(model, x, phi, dphi, out, jac):
         factor = -2.0 * model.gamma * phi[n_poly + c]
         for i in range(m):
             dphi[n_poly + c, i] = factor * (x[i] - model.centres[c, i])
-    jac[:, :] = 0.0
+    for i in range(m):
+        for n in range(m):
+            jac[i, n] = 0.0
     for j in range(phi.shape[0]):
         for i in range(m):
             w = model.weights[j, i]
@@ -96,73 +98,46 @@ def escaped(model, x):
 
 
 @njit(cache=True, nogil=True)
-def advance(model, x, phi, s):
-    """x <- state one sampling step later, in place; s is (4, m) scratch."""
-    m = x.shape[0]
-    if model.substeps == 0:
-        value(model, x, phi, s[0])
-        x[:] = s[0]
-        return
-    h = 1.0 / model.substeps
-    for _ in range(model.substeps):
-        value(model, x, phi, s[0])
-        for i in range(m):
-            s[1, i] = s[0, i]
-            s[2, i] = x[i] + 0.5 * h * s[0, i]
-        value(model, s[2], phi, s[0])
-        for i in range(m):
-            s[1, i] += 2.0 * s[0, i]
-            s[2, i] = x[i] + 0.5 * h * s[0, i]
-        value(model, s[2], phi, s[0])
-        for i in range(m):
-            s[1, i] += 2.0 * s[0, i]
-            s[2, i] = x[i] + h * s[0, i]
-        value(model, s[2], phi, s[0])
-        for i in range(m):
-            x[i] += h / 6.0 * (s[1, i] + s[0, i])
+def advance(model, rows, columns, x, v, phi, dphi, jac, s, w):
+    """(x, v) <- (F(x), DF(x) v) over one sampling step, in place.
 
-
-@njit(cache=True, nogil=True)
-def _product(jac, v, out):
-    for i in range(jac.shape[0]):
-        for c in range(v.shape[1]):
-            total = 0.0
-            for n in range(jac.shape[1]):
-                total += jac[i, n] * v[n, c]
-            out[i, c] = total
-
-
-@njit(cache=True, nogil=True)
-def advance_tangent(model, x, v, phi, dphi, jac, s, w):
-    """(x, v) <- (F(x), DF(x) v) over one sampling step, in place; s (4, m) and w (3, m, k) are scratch."""
-    m, k = v.shape
-    if model.substeps == 0:
-        value_jacobian(model, x, phi, dphi, s[0], jac)
-        _product(jac, v, w[0])
-        x[:] = s[0]
-        v[:, :] = w[0]
-        return
-    h = 1.0 / model.substeps
-    for _ in range(model.substeps):
-        s[2, :] = x
-        w[2, :, :] = v
-        s[1, :] = 0.0
-        w[1, :, :] = 0.0
-        for stage in range(4):
-            value_jacobian(model, s[2], phi, dphi, s[0], jac)
-            _product(jac, w[2], w[0])
+    The last P = len(rows) of the q columns of v (m, q) are derivatives by the weights at (rows, columns). No Jacobian is
+    computed where q is 0. Scratch: phi (K,), dphi (K, m), jac (m, m), s (3, m), w (3, m, q).
+    """
+    m, q = v.shape
+    first = q - rows.shape[0]
+    stages = 4 if model.substeps > 0 else 1
+    h = 1.0 / max(1, model.substeps)
+    for _ in range(max(1, model.substeps)):
+        for i in range(m):
+            s[1, i], s[2, i] = 0.0, x[i]
+            for c in range(q):
+                w[1, i, c], w[2, i, c] = 0.0, v[i, c]
+        for stage in range(stages):
+            if q == 0:
+                value(model, s[2], phi, s[0])
+            else:
+                value_jacobian(model, s[2], phi, dphi, s[0], jac)
+            for i in range(m):
+                for c in range(q):
+                    total = 0.0
+                    for n in range(m):
+                        total += jac[i, n] * w[2, n, c]
+                    w[0, i, c] = total
+            for e in range(rows.shape[0]):
+                w[0, columns[e], first + e] += phi[rows[e]]
             weight = 2.0 if stage == 1 or stage == 2 else 1.0
             ahead = h if stage == 2 else 0.5 * h
             for i in range(m):
                 s[1, i] += weight * s[0, i]
                 s[2, i] = x[i] + ahead * s[0, i]
-                for c in range(k):
+                for c in range(q):
                     w[1, i, c] += weight * w[0, i, c]
                     w[2, i, c] = v[i, c] + ahead * w[0, i, c]
         for i in range(m):
-            x[i] += h / 6.0 * s[1, i]
-            for c in range(k):
-                v[i, c] += h / 6.0 * w[1, i, c]
+            x[i] = s[1, i] if stages == 1 else x[i] + h / 6.0 * s[1, i]
+            for c in range(q):
+                v[i, c] = w[1, i, c] if stages == 1 else v[i, c] + h / 6.0 * w[1, i, c]
 
 
 @njit(cache=True, nogil=True)
@@ -188,165 +163,137 @@ def orthonormalize(v, logs):
 
 
 @njit(cache=True, nogil=True)
-def growth_along(model, path, v):
-    """Log growth (T, k) of the tangent vectors v (m, k) (changed in place), each step restarted at path[t].
+def growth(model, rows, columns, path, free, x, v, logs):
+    """Log growth of the tangent vectors v (m, k), written to logs (T, k); x (m,) and v are changed in place.
 
-    Steps over which the model overflows are NaN, and v starts anew.
+    Along `path` (T, m): each step starts at path[t]; where the model overflows the row is NaN and v starts anew.
+    In free run: from x, the states are written to `path`; ends early where the run leaves the bound. Returns the steps done.
     """
     n, m = path.shape
     k = v.shape[1]
     size = model.weights.shape[0]
-    logs = np.empty((n, k))
-    x, phi, dphi = np.empty(m), np.empty(size), np.empty((size, m))
-    jac, s, w = np.empty((m, m)), np.empty((4, m)), np.empty((3, m, k))
+    phi, dphi = np.empty(size), np.empty((size, m))
+    jac, s, w = np.empty((m, m)), np.empty((3, m)), np.empty((3, m, k))
     for t in range(n):
-        x[:] = path[t]
-        advance_tangent(model, x, v, phi, dphi, jac, s, w)
+        for i in range(m):
+            if free:
+                path[t, i] = x[i]
+            else:
+                x[i] = path[t, i]
+        advance(model, rows, columns, x, v, phi, dphi, jac, s, w)
         orthonormalize(v, logs[t])
-        if escaped(model, x) or not np.isfinite(v).all():
-            logs[t] = np.nan
-            for r in range(m):
-                for c in range(k):
+        lost = escaped(model, x)
+        if free:
+            if lost:
+                return t
+            continue
+        for c in range(k):
+            lost = lost or not np.isfinite(logs[t, c])
+        if lost:
+            for c in range(k):
+                logs[t, c] = np.nan
+                for r in range(m):
                     v[r, c] = 1.0 if r == c else 0.0
-    return logs
+    return n
 
 
 @njit(cache=True, nogil=True)
-def growth_free(model, x, v, n):
+def runs(model, rows, columns, starts, states, derivatives):
+    """Free runs (S, n, m) from starts (S, m), the first entry being the start itself; NaN from where a run is out of bounds.
+
+    derivatives (S, n, m, q), q = m + P: by the initial state and by the weights at (rows, columns); q = 0 for none.
+    """
+    n_runs, n, m = states.shape
+    q = derivatives.shape[3]
+    size = model.weights.shape[0]
+    x, v, phi, dphi = np.empty(m), np.empty((m, q)), np.empty(size), np.empty((size, m))
+    jac, s, w = np.empty((m, m)), np.empty((3, m)), np.empty((3, m, q))
+    for a in range(n_runs):
+        for i in range(m):
+            x[i] = starts[a, i]
+            for c in range(q):
+                v[i, c] = 1.0 if i == c else 0.0
+        alive = True
+        for t in range(n):
+            if t > 0 and alive:
+                advance(model, rows, columns, x, v, phi, dphi, jac, s, w)
+                alive = not escaped(model, x)
+            for i in range(m):
+                states[a, t, i] = x[i] if alive else np.nan
+                for c in range(q):
+                    derivatives[a, t, i, c] = v[i, c]
+
+
+def none() -> np.ndarray:
+    """No free weights."""
+    return np.empty(0, dtype=np.int64)
+
+
+def growth_along(model: Arrays, path: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Log growth (T, k) of the tangent vectors v (m, k) (changed in place), each step restarted at path[t].
+
+    Steps over which the model overflows are NaN, and v starts anew.
+    """
+    logs = np.empty((len(path), v.shape[1]))
+    growth(model, none(), none(), path, False, path[0].copy(), v, logs)
+    return logs
+
+
+def growth_free(model: Arrays, x: np.ndarray, v: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Log growth (done, k) and states (done, m) of a free run of n steps from x; x and v are changed in place.
 
     Ends early where the run leaves the bound.
     """
-    m = x.shape[0]
-    k = v.shape[1]
-    size = model.weights.shape[0]
-    logs, path = np.empty((n, k)), np.empty((n, m))
-    phi, dphi = np.empty(size), np.empty((size, m))
-    jac, s, w = np.empty((m, m)), np.empty((4, m)), np.empty((3, m, k))
-    for t in range(n):
-        path[t] = x
-        advance_tangent(model, x, v, phi, dphi, jac, s, w)
-        orthonormalize(v, logs[t])
-        if escaped(model, x):
-            return logs[:t], path[:t]
-    return logs, path
+    logs, path = np.empty((n, v.shape[1])), np.empty((n, len(x)))
+    done = growth(model, none(), none(), path, True, x, v, logs)
+    return logs[:done], path[:done]
 
 
-@njit(cache=True, nogil=True)
-def forecasts(model, starts, horizon):
+def forecasts(model: Arrays, starts: np.ndarray, horizon: int) -> np.ndarray:
     """Free runs (S, horizon, m) from starts (S, m), the first entry one step ahead; NaN once out of bounds."""
-    n, m = starts.shape
-    out = np.full((n, horizon, m), np.nan)
-    phi, s, x = np.empty(model.weights.shape[0]), np.empty((4, m)), np.empty(m)
-    for i in range(n):
-        x[:] = starts[i]
-        for t in range(horizon):
-            advance(model, x, phi, s)
-            if escaped(model, x):
-                break
-            out[i, t] = x
-    return out
+    states = np.empty((len(starts), horizon + 1, starts.shape[1]))
+    runs(model, none(), none(), starts, states, np.empty((*states.shape, 0)))
+    return states[:, 1:]
 
 
-@njit(cache=True, nogil=True)
-def shoot(model, rows, columns, starts, data, readout, initial):
+def shoot(
+    model: Arrays,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    starts: np.ndarray,
+    data: np.ndarray,
+    readout: np.ndarray,
+    initial: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Gauss-Newton blocks of multiple shooting: one free initial state per window, weights in common.
 
     rows, columns (P,): the free entries of the weights. starts (S, m): initial states; data (S, n, p): observations, the
     first at the initial state; readout (p, m), x_observed = readout @ state. Returns, per window, the residual sum of
-    squares and  H_ss (m, m), H_sp (m, P), g_s (m,), and the sums over windows H_pp (P, P), g_p (P,).
+    squares (`initial` where the run left the bound) and  H_ss (m, m), H_sp (m, P), g_s (m,), and the sums over windows
+    H_pp (P, P), g_p (P,).
     """
-    n_windows, m = starts.shape
-    n = data.shape[1]
-    p_obs = readout.shape[0]
-    p = rows.shape[0]
-    size = model.weights.shape[0]
-    cost = np.zeros(n_windows)
-    h_ss, h_sp, g_s = np.zeros((n_windows, m, m)), np.zeros((n_windows, m, p)), np.zeros((n_windows, m))
-    h_pp, g_p = np.zeros((p, p)), np.zeros(p)
-    x, phi, dphi = np.empty(m), np.empty(size), np.empty((size, m))
-    jac, s, q = np.empty((m, m)), np.empty((4, m)), m + p
-    v, w = np.empty((m, q)), np.empty((3, m, q))
-    sensitivities = np.empty((n * p_obs, q))
-    residual = np.empty(n * p_obs)
-    for i in range(n_windows):
-        x[:] = starts[i]
-        v[:, :] = 0.0
-        for r in range(m):
-            v[r, r] = 1.0
-        alive = n
-        for t in range(n):
-            if t > 0:
-                _advance_parameters(model, rows, columns, x, v, phi, dphi, jac, s, w)
-                if escaped(model, x):
-                    alive = t
-                    break
-            for o in range(p_obs):
-                predicted = 0.0
-                for r in range(m):
-                    predicted += readout[o, r] * x[r]
-                residual[t * p_obs + o] = data[i, t, o] - predicted
-                for c in range(q):
-                    total = 0.0
-                    for r in range(m):
-                        total += readout[o, r] * v[r, c]
-                    sensitivities[t * p_obs + o, c] = total
-        if alive < n:
-            cost[i] = initial
-            continue
-        cost[i] = np.sum(residual**2)
-        normal = sensitivities.T @ sensitivities
-        gradient = sensitivities.T @ residual
-        h_ss[i] = normal[:m, :m]
-        h_sp[i] = normal[:m, m:]
-        g_s[i] = gradient[:m]
-        h_pp += normal[m:, m:]
-        g_p += gradient[m:]
-    return cost, h_ss, h_sp, g_s, h_pp, g_p
-
-
-@njit(cache=True, nogil=True)
-def _advance_parameters(model, rows, columns, x, v, phi, dphi, jac, s, w):
-    """As advance_tangent, v (m, m + P) holding the derivatives by initial state and by the free weights."""
-    m, q = v.shape
-    steps = max(1, model.substeps)
-    h = 1.0 / steps
-    for _ in range(steps):
-        s[2, :] = x
-        w[2, :, :] = v
-        s[1, :] = 0.0
-        w[1, :, :] = 0.0
-        stages = 4 if model.substeps > 0 else 1
-        for stage in range(stages):
-            value_jacobian(model, s[2], phi, dphi, s[0], jac)
-            _product(jac, w[2], w[0])
-            for e in range(rows.shape[0]):
-                w[0, columns[e], m + e] += phi[rows[e]]
-            weight = 2.0 if stage == 1 or stage == 2 else 1.0
-            ahead = h if stage == 2 else 0.5 * h
-            for i in range(m):
-                s[1, i] += weight * s[0, i]
-                s[2, i] = x[i] + ahead * s[0, i]
-                for c in range(q):
-                    w[1, i, c] += weight * w[0, i, c]
-                    w[2, i, c] = v[i, c] + ahead * w[0, i, c]
-        if model.substeps == 0:
-            x[:] = s[1]
-            v[:, :] = w[1]
-        else:
-            for i in range(m):
-                x[i] += h / 6.0 * s[1, i]
-                for c in range(q):
-                    v[i, c] += h / 6.0 * w[1, i, c]
+    m = starts.shape[1]
+    states = np.empty((*data.shape[:2], m))
+    derivatives = np.empty((*states.shape, m + len(rows)))
+    runs(model, rows, columns, starts, states, derivatives)
+    lost = ~np.isfinite(states).all(axis=(1, 2))
+    states[lost], derivatives[lost] = 0.0, 0.0
+    residual = data - states @ readout.T
+    residual[lost] = 0.0
+    residual = residual.reshape(len(data), -1)
+    seen = np.matmul(readout, derivatives).reshape(*residual.shape, -1)
+    own, shared = seen[:, :, :m], seen[:, :, m:]
+    turned, flat = own.transpose(0, 2, 1), shared.reshape(-1, len(rows))
+    cost = np.where(lost, initial, np.sum(residual**2, axis=1))
+    gradient = (turned @ residual[:, :, None])[:, :, 0]
+    return cost, turned @ own, turned @ shared, gradient, flat.T @ flat, flat.T @ residual.ravel()
 
 
 def warm_up() -> None:
     """Compile (or load from the cache) every kernel, on a linear one-dimensional model."""
     model = Arrays(np.array([0, 0]), np.array([0, 0]), np.empty((0, 1)), 0.0, np.array([[0.0], [-0.1]]), 1, 10.0)
-    x, v, index = np.ones(1), np.ones((1, 1)), np.array([1])
+    x, v = np.ones(1), np.ones((1, 1))
     design(model, np.ones((2, 1)))
     value_jacobian(model, x, np.empty(2), np.empty((2, 1)), np.empty(1), np.empty((1, 1)))
     growth_along(model, np.ones((2, 1)), v)
-    growth_free(model, x, v, 2)
     forecasts(model, np.ones((2, 1)), 2)
-    shoot(model, index, np.array([0]), np.ones((2, 1)), np.ones((2, 3, 1)), np.ones((1, 1)), 1.0)

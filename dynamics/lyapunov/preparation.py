@@ -8,11 +8,10 @@ import numpy as np
 
 from domain.base import Warning_
 from domain.errors import ConstantSeries, ErrorItem, InvalidParameters, NonFiniteValues, SeriesTooShort
+from domain.limits import MIN_ANALYSIS_RUN, MIN_ANALYSIS_STEPS
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.sampling import Sampling, decimate, inspect, thin
 
-MIN_STEPS = 200
-MIN_SEGMENT = 40
 MAX_ROWS = 20_000
 MAX_STATE_CHANNELS = 10
 PIECE = 500_000  # rows looked at between two signs of life
@@ -103,11 +102,11 @@ def _usable(segments: list[np.ndarray], clock: Clock) -> list[np.ndarray]:
                 raise NonFiniteValues(
                     f"Row {row} of a segment is not finite; split the series at such rows.", [ErrorItem(rows=[row])]
                 )
-    long = [s for s in arrays if len(s) >= MIN_SEGMENT]
+    long = [s for s in arrays if len(s) >= MIN_ANALYSIS_RUN]
     total = sum(len(s) for s in long)
-    if total < MIN_STEPS:
+    if total < MIN_ANALYSIS_STEPS:
         raise SeriesTooShort(
-            f"{total} usable rows (in segments of at least {MIN_SEGMENT}); the Lyapunov analysis needs {MIN_STEPS}."
+            f"{total} usable rows (in segments of at least {MIN_ANALYSIS_RUN}); the Lyapunov analysis needs {MIN_ANALYSIS_STEPS}."
         )
     return long
 
