@@ -13,12 +13,12 @@ import numpy as np
 from domain.base import Warning_
 from domain.errors import ErrorItem, InvalidParameters
 from domain.jobs import Progress
+from domain.limits import MAX_FORECAST_VALUES
 from domain.results import ForecastResult, ForecastStart, Predictability
 from domain.specs import MAX_HORIZON_STEPS, ForecastSpec
 from dynamics.reporting import Reporter
 from models.trained import TrainedModel
 
-MAX_FORECAST_VALUES = 10_000_000
 _BLOCK_VALUES = 1_000_000  # members x coordinates x steps held in memory at once
 _BLOCK_STEPS = 2_000  # keeps a block far below the 0.3 s in which a stop request must be seen
 _DIVERGED = 1e6  # in standard deviations: nothing that was ever observed
@@ -66,7 +66,7 @@ def forecast(
     """
     reporter = reporter or Reporter()
     n_steps = horizon_steps(spec, predictability, model.dt)
-    _check_size(model, spec, n_steps)
+    check_size(model, spec, n_steps)
     rows = _needed_rows(model, context, sent_along=spec.context is not None)
     ensemble = _run(model, rows, spec, n_steps, reporter)
     trusted = ensemble.trusted_steps if spec.samples > 1 else None
@@ -189,7 +189,8 @@ def _needed_rows(model: TrainedModel, context: np.ndarray, *, sent_along: bool) 
     return rows
 
 
-def _check_size(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> None:
+def check_size(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> None:
+    """Raise InvalidParameters when median and quantiles would be more than MAX_FORECAST_VALUES numbers."""
     n_channels, n_levels = len(model.channels), 1 + len(spec.quantiles)
     if n_steps * n_channels * n_levels > MAX_FORECAST_VALUES:
         pointer = "/horizon_steps" if spec.horizon_steps is not None else "/horizon_lyapunov_times"

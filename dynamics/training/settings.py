@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
+from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.specs import TrainSpec
 from dynamics.forcing import Forcing, resolve_forcing
@@ -16,7 +17,7 @@ from models import ARCHITECTURES
 
 MAX_IDENTITY_COORDINATES = 10  # more observed coordinates than this are read out from a smaller latent space
 AFFINE_LATENT_DIM = 16
-UPDATES, SEEDS, LONGEST_SEQUENCE, SHORTEST_SEQUENCE = 12_000, 4, 200, 10
+UPDATES, SEEDS, LONGEST_SEQUENCE = 12_000, 4, 200
 NOMINAL_SPEED = 1e11  # floating-point operations per second of two ordinary cores; a figure, not a measurement,
 # so that the same request trains the same model on an idle and on a busy machine
 
