@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import servers
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import text
 
 from store import migrate
@@ -16,6 +17,11 @@ from store.blobs import Blobs
 from store.database import Database
 from store.settings import StoreSettings
 from store.tables import Base
+
+# CI judges a change, not a draw: there every run sees the same examples. Elsewhere new ones are searched for.
+hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("search", deadline=None)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "search")
 
 
 @pytest.fixture(autouse=True, scope="session")
