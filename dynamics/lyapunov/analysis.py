@@ -142,6 +142,8 @@ def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: Lya
         decay_ratio(segments),
         zero_one_test(thinned, rng),
         dimension.value,
+        space.dimension,
+        clock.search_cut,
     )
     clock.tick(0.9)
     return Work(prepared, modelled, measured, divergence, embedding, shares, judge(findings), findings)
@@ -167,6 +169,8 @@ def _findings(
     decay: float,
     zero_one: float,
     dimension: float,
+    space_dimension: int,
+    search_cut: bool,
 ) -> Findings:
     half = _quantile(spec.confidence_level) * float(np.sqrt(measured.covariance[0, 0]))
     top = float(measured.exponents[0])
@@ -194,6 +198,8 @@ def _findings(
         free_run=measured.free is not None,
         linear_best=best.is_linear,
         whole_spectrum=measured.source != "neighbour divergence",
+        space_dimension=space_dimension,
+        search_cut=search_cut,
     )
 
 
@@ -242,7 +248,7 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
         ks_entropy=entropy,
         embedding=work.embedding,
         diagnostics=_diagnostics(work, unit),
-        warnings=_warnings(work),
+        warnings=[*_warnings(work), *_option_warnings(work, spec, clock)],
         seconds=clock.elapsed,
     )
 
@@ -335,6 +341,35 @@ def _warnings(work: Work) -> list[Warning_]:
         found.append(
             Warning_(
                 code="noisy", detail=f"Noise of about {100 * work.modelled.noise:.0f} % of the standard deviation."
+            )
+        )
+    return found
+
+
+def _option_warnings(work: Work, spec: LyapunovSpec, clock: Clock) -> list[Warning_]:
+    """Options that could not be followed: a budget too small, a method or an embedding that this series does not admit."""
+    found = []
+    if clock.search_cut:
+        found.append(
+            Warning_(
+                code="budget-cut-search",
+                detail=f"budget_seconds={spec.budget_seconds:g} ended the search for a model early: fewer models were compared and "
+                "the exponents are less certain than they could be. Raise budget_seconds.",
+            )
+        )
+    given = [n for n in ("embedding_dimension", "embedding_delay") if getattr(spec, n) != "auto"]
+    if given and work.prepared.n_channels > 1:
+        found.append(
+            Warning_(
+                code="embedding-ignored",
+                detail=f"{' and '.join(given)} had no effect: with several channels the channels themselves are the state.",
+            )
+        )
+    if spec.method == "neighbor-divergence" and work.measured.source != "neighbour divergence":
+        found.append(
+            Warning_(
+                code="no-neighbours",
+                detail="Too few pairs of neighbours for the divergence curve; the fitted model was measured instead.",
             )
         )
     return found

@@ -10,7 +10,8 @@ from dynamics.lyapunov import kernels
 from dynamics.lyapunov.basis import Basis
 from dynamics.lyapunov.clock import Clock
 
-FLOPS_PER_CALL = 4e7  # about 0.05 s of compiled arithmetic between two signs of life
+FLOPS_PER_CALL = 4e7  # about 0.05 s of compiled arithmetic between two signs of life on an idle machine
+SECONDS_PER_CALL = 0.1
 FLOPS_PER_RUN = 8e8
 MAX_SUBSTEPS = 12
 
@@ -55,13 +56,14 @@ class SmoothModel:
         stages = 4 * self.substeps if self.is_flow else 1
         return stages * (k * (2 * m + (m * m if tangents else 0)) + m * m * tangents) + 6 * m * tangents**2
 
-    def steps_per_call(self, tangents: int) -> int:
+    def steps_per_call(self, tangents: int, clock: Clock) -> int:
         """Sampling steps that one compiled call may do."""
-        return max(10, int(FLOPS_PER_CALL / self.flops(tangents)))
+        return max(10, int(min(FLOPS_PER_CALL, clock.flops_within(SECONDS_PER_CALL)) / self.flops(tangents)))
 
-    def affordable(self, wanted: int, tangents: int, least: int) -> int:
-        """At most `wanted` steps, fewer (never less than `least`) where they would take longer than about a second."""
-        return int(min(wanted, max(least, FLOPS_PER_RUN / self.flops(tangents))))
+    def affordable(self, wanted: int, tangents: int, least: int, clock: Clock) -> int:
+        """At most `wanted` steps, fewer (never less than `least`) where they would take longer than one run may."""
+        limit = min(FLOPS_PER_RUN, clock.flops_within(clock.run_seconds()))
+        return int(min(wanted, max(least, limit / self.flops(tangents))))
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
         """Jacobian of W' phi at x, (m, m)."""
@@ -80,21 +82,28 @@ class SmoothModel:
 
     def forecast(self, starts: np.ndarray, horizon: int, clock: Clock) -> np.ndarray:
         """Free runs (S, horizon, m), NaN after divergence."""
-        batch = max(1, self.steps_per_call(0) // horizon)
-        parts = []
-        for i in range(0, len(starts), batch):
+        parts, i = [], 0
+        while i < len(starts):
             clock.tick()
-            parts.append(kernels.forecasts(self.arrays, np.ascontiguousarray(starts[i : i + batch]), horizon))
+            began = clock.elapsed
+            some = np.ascontiguousarray(starts[i : i + max(1, self.steps_per_call(0, clock) // horizon)])
+            parts.append(kernels.forecasts(self.arrays, some, horizon))
+            i += len(some)
+            if np.isfinite(parts[-1]).all():  # diverging runs end early: they would feign speed
+                clock.worked(self.flops(0) * len(some) * horizon, began)
         return np.concatenate(parts)
 
     def growth_along(self, path: np.ndarray, n_exponents: int, clock: Clock) -> np.ndarray:
         """Log growth per step along a path of states: (T, m) -> (T, k)."""
         v = np.eye(self.dimension)[:, :n_exponents].copy()
-        batch = self.steps_per_call(n_exponents)
-        parts = []
-        for i in range(0, len(path), batch):
+        parts, i = [], 0
+        while i < len(path):
             clock.tick()
-            parts.append(kernels.growth_along(self.arrays, np.ascontiguousarray(path[i : i + batch]), v))
+            began = clock.elapsed
+            some = np.ascontiguousarray(path[i : i + self.steps_per_call(n_exponents, clock)])
+            parts.append(kernels.growth_along(self.arrays, some, v))
+            i += len(some)
+            clock.worked(self.flops(n_exponents) * len(some), began)
         return np.concatenate(parts)
 
     def growth_free(
@@ -103,14 +112,16 @@ class SmoothModel:
         """Log growth (T, k), states (T, m) of a free run, and whether it stayed in bounds for all n_steps."""
         x = np.array(start, dtype=np.float64)
         v = np.eye(self.dimension)[:, :n_exponents].copy()
-        batch = self.steps_per_call(n_exponents)
-        logs, path = [], []
-        for i in range(0, n_steps, batch):
+        logs, path, i = [], [], 0
+        while i < n_steps:
             clock.tick()
-            n = min(batch, n_steps - i)
+            began = clock.elapsed
+            n = min(self.steps_per_call(n_exponents, clock), n_steps - i)
             some_logs, some_path = kernels.growth_free(self.arrays, x, v, n)
             logs.append(some_logs)
             path.append(some_path)
+            i += n
+            clock.worked(self.flops(n_exponents) * len(some_path), began)
             if len(some_path) < n:
                 return np.concatenate(logs), np.concatenate(path), False
         return np.concatenate(logs), np.concatenate(path), True

@@ -44,7 +44,7 @@ def denoise(prepared: Prepared, clock: Clock) -> tuple[list[np.ndarray], float, 
     raw = prepared.segments
     if not prepared.sampling.is_flow:
         return raw, 0.0, False
-    smoothed, noise = smooth_segments(raw)
+    smoothed, noise = smooth_segments(raw, clock)
     clock.tick()
     level = float(np.sqrt(np.mean(noise**2)))
     if raw[0].shape[1] == 1:
@@ -99,7 +99,7 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     linear = min((c for c in found if c.is_linear), key=lambda c: c.score)
     clock.enter("choosing a model", 0.45, 0.55)
     chosen, alternatives, sustained = settle(ordered, period, clock)
-    if not sustained and spaces[0][0].kind == "delay" and not chosen.is_linear:
+    if not sustained and spaces[0][0].kind == "delay" and not chosen.is_linear and clock.left() > 0.4:
         stiffer = [(replace(s, jitter=JITTER), flow) for s, flow in spaces]
         again = selection.choose([linear, *explore(stiffer, period, noise, 0.35, clock)])
         second, rivals, holds = settle(again, period, clock)
@@ -124,12 +124,13 @@ def explore(
 ) -> list[Candidate]:
     """Candidates of every state space, as far as the budget goes down to `reserve`."""
     found: list[Candidate] = []
-    begin = clock.left()
+    begin, seen = clock.left(), 0
     for i, (states, flow) in enumerate(spaces):
         clock.tick(i / len(spaces))
         until = min(begin, reserve) + max(0.0, begin - reserve) * (len(spaces) - i - 1) / len(spaces)
-        if found and clock.left() <= reserve:
+        if found and clock.left() <= reserve and states.stride > 1:  # maps and single spaces have cheap minimal menus
             break
+        seen += 1
         found += selection.search(
             states,
             flow,
@@ -139,11 +140,13 @@ def explore(
             partial(_spent, clock, until),
             noise,
         )
+    if 3 * seen < len(spaces):
+        clock.search_cut = True
     return found
 
 
 def _spent(clock: Clock, until: float) -> bool:
-    return clock.left() < until
+    return clock.left() <= until
 
 
 def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candidate, list[float], bool]:
@@ -155,7 +158,9 @@ def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candi
     best = min(c.score for c in ordered)
     delayed = ordered[0].states.stride > 1
     ranked = sorted(ordered, key=lambda c: c.score) if delayed else ordered
-    near = [c for c in ranked if c.score <= best + np.log(2.5 if delayed else 1.2) and not c.is_linear][:6]
+    reach = best + np.log(2.5 if delayed else 1.2)
+    accurate = max(reach, np.log(selection.ACCURATE))  # below it errors come from quadrature: any such model may serve
+    near = [c for c in ranked if c.score <= accurate and not c.is_linear][:6]
     if ordered[0].is_linear or not near:
         return selection.refitted(ordered[0]), [], False
     chosen: Candidate | None = None
@@ -163,12 +168,16 @@ def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candi
     for candidate in near:
         if chosen is not None and (len(rates) >= 3 or clock.left() < 0.3):
             break
+        if clock.left() < 0.15 and candidate is not near[0]:
+            break
+        if chosen is not None and candidate.score > reach:
+            continue
         whole = selection.refitted(candidate)
         clock.tick()
         if not sound(whole, clock):
             continue
         n_steps = int(np.clip(100 * period / candidate.states.stride, 2000, 6000))
-        n_steps = whole.model.affordable(n_steps, 1, 1000)
+        n_steps = whole.model.affordable(n_steps, 1, 1000, clock)
         run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
         if run is None:
             continue

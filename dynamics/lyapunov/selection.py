@@ -22,6 +22,7 @@ RADIAL = (60, 250)
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
+MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 
 
@@ -82,7 +83,7 @@ def forecast_errors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log rms error per start (S,) and rms error by lead (H,), of the observations, in standard deviations."""
     reach = horizon * states.stride
-    places = held_starts(states, reach, model.affordable(N_STARTS * horizon, 0, 40 * horizon) // horizon)
+    places = held_starts(states, reach, model.affordable(N_STARTS * horizon, 0, 40 * horizon, clock) // horizon)
     if not places:
         return np.full(1, np.log(WORST)), np.full(horizon, WORST)
     observed = states.observed if targets is None else targets
@@ -162,7 +163,8 @@ def search(
     )
     for basis in menu:
         radial = len(basis.centres) > 0
-        if found and spent():
+        if len(found) >= (2 if delayed else MIN_MENU) and spent():
+            clock.search_cut = clock.search_cut or (not delayed and len(found) == MIN_MENU)
             break
         if worse >= 2 and not radial:
             continue

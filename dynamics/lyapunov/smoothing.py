@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft, optimize
 
+from dynamics.lyapunov.clock import Clock
+
 ORDER = 3  # penalty on third differences
 
 
@@ -34,12 +36,13 @@ def smooth(x: np.ndarray) -> tuple[np.ndarray, float]:
     return trend + fft.idct(keep * coefficients, norm="ortho"), float(sigma)
 
 
-def smooth_segments(segments: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+def smooth_segments(segments: list[np.ndarray], clock: Clock) -> tuple[list[np.ndarray], np.ndarray]:
     """Every channel of every segment smoothed; noise std per channel (root of the length-weighted mean variance)."""
     smoothed = [np.empty_like(s) for s in segments]
     variance = np.zeros(segments[0].shape[1])
     for source, target in zip(segments, smoothed, strict=True):
         for c in range(source.shape[1]):
+            clock.tick()
             target[:, c], sigma = smooth(source[:, c])
             variance[c] += sigma**2 * len(source)
     return smoothed, np.sqrt(variance / sum(len(s) for s in segments))

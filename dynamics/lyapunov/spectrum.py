@@ -11,6 +11,7 @@ from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import States
 
 N_BATCHES = 32
+MIN_DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ def along_data(
 ) -> np.ndarray:
     """Log growth (T, k) along the data's own states; tangent vectors start anew in every path, their first steps dropped."""
     parts = []
+    share = model.affordable(max_steps, n_exponents, 1000, clock) / sum(len(p[:: states.stride]) for p in states.paths)
     for path in states.paths:
-        thread = path[:: states.stride][: model.affordable(max_steps, n_exponents, 1000)]
+        thread = path[:: states.stride]
+        thread = thread[: max(60, round(share * len(thread)))]
         drop = min(len(thread) // 10, 50)
         parts.append(model.growth_along(thread, n_exponents, clock)[drop:])
     growth = np.concatenate(parts)
@@ -111,10 +114,10 @@ def measure(
     growth = along_data(model, states, n_exponents, clock) * rate
     along, along_covariance = growth.mean(axis=0), batch_covariance(growth)
     transient = int(min(2000, 20 * max(period_steps, 10.0)))
-    chunk = model.affordable(int(np.clip(250 * period_steps * rate, 5000, 20_000)), n_exponents, 1000)
+    chunk = model.affordable(int(np.clip(250 * period_steps * rate, 5000, 20_000)), n_exponents, 1000, clock)
     transient = min(transient, chunk)
     runs: list[np.ndarray] = []
-    started, began = clock.left(), clock.elapsed
+    began = clock.elapsed
     for i in range(24):
         run = free_run(model, states, n_exponents, chunk, transient, clock, place=(0.5 + 0.381966 * i) % 1.0)
         if run is None:
@@ -126,7 +129,7 @@ def measure(
         error = float(np.sqrt(batch_covariance(means)[0, 0]))
         if error < precision * abs(float(means[:, 0].mean())) and i >= 1:
             break
-        if started - clock.left() > 0.12 or clock.elapsed - began > 1.5:
+        if clock.spent_since(began) > 0.12 or clock.elapsed - began > 1.5:
             break
     free_growth = np.concatenate(runs) if runs else None
     chosen = growth if free_growth is None else free_growth
@@ -165,7 +168,7 @@ def _parameter_covariance(
     """Covariance of the exponents over draws of the weights, less what the finite length of each run explains."""
     rate = 1.0 / states.stride
     values, within = [], []
-    started = clock.left()
+    began = clock.elapsed
     for i, weights in enumerate(draws):
         drawn = model.with_weights(weights)
         growth = None
@@ -176,7 +179,7 @@ def _parameter_covariance(
         if growth is not None and len(growth) >= 20:
             values.append(growth.mean(axis=0) * rate)
             within.append(batch_covariance(growth) * rate**2)
-        if started - clock.left() > 0.15:
+        if len(values) >= MIN_DRAWS and (clock.spent_since(began) > 0.15 or clock.left() == 0.0):
             break
     if len(values) < 3:
         return np.zeros((n_exponents, n_exponents))

@@ -10,6 +10,8 @@ from domain.results import Evidence, Verdict, VerdictKind
 from dynamics.lyapunov.evidence import Recurrence
 
 MIN_CHAOS = 0.02  # lambda_max times mean period below which growth is too slow to be told from drift
+PREDICTABLE = 0.25  # forecast error below which a series is not noise, whatever model forecasts it
+FEW_DIMENSIONS = 3.0  # correlation dimension below which states do not fill a larger space as noise does
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 
 STRONG_GAIN = 1.0  # the same where the rate of growth comes from neighbours, which part in noise, too
@@ -38,6 +40,8 @@ class Findings:
     free_run: bool
     linear_best: bool
     whole_spectrum: bool  # false where neighbour divergence gave the largest exponent alone
+    space_dimension: int = 0  # of the space in which `dimension` was measured
+    search_cut: bool = False  # the budget ended before enough models were tried
 
     @property
     def gain(self) -> float:
@@ -140,6 +144,9 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
     if not f.nonlinear:
         if f.model_error < 0.1 and f.linear_best and f.lambda_high * f.period_steps < MIN_CHAOS:
             return "undecided", "A linear model forecasts the series well, but the series does not repeat itself."
+        doubt = _doubt_of_noise(f)
+        if doubt:
+            return "undecided", f"No nonlinear model forecasts the series better than a linear one, yet {doubt}."
         return "noise", (
             "No nonlinear model forecasts the series better than a linear one: no evidence of deterministic dynamics "
             "beyond linearly correlated noise."
@@ -160,6 +167,20 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             "The fitted model comes to rest although the series does not: driven by noise, or not captured.",
         )
     return "undecided", "The checks disagree: see the evidence. More data, less noise or another channel may decide."
+
+
+def _doubt_of_noise(f: Findings) -> str:
+    """What speaks against noise although no nonlinear model was found; empty if nothing does."""
+    if f.search_cut:
+        return "the budget ended before enough models were tried: raise budget_seconds"
+    if f.model_error < PREDICTABLE:
+        return f"{f.horizon_steps} steps are forecast to {f.model_error:.2g} standard deviations, which is no noise"
+    if f.space_dimension > FEW_DIMENSIONS and f.dimension < FEW_DIMENSIONS:
+        return (
+            f"the states have dimension {f.dimension:.1f} in a space of {f.space_dimension}, which noise would fill: "
+            "perhaps a system that these models do not capture"
+        )
+    return ""
 
 
 def _regular(f: Findings) -> tuple[VerdictKind, str]:

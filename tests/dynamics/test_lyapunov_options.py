@@ -1,0 +1,152 @@
+"""What a caller can ask for: method, embedding, number of exponents, confidence level, budget."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from domain.specs import LyapunovSpec
+from dynamics.lyapunov import analyze, clock
+
+
+def henon(n):
+    """0.41922, -1.62319 (Sprott 2003, table A.3)."""
+    out = np.empty((n + 100, 2))
+    out[0] = 0.1, 0.1
+    for t in range(1, n + 100):
+        out[t] = 1 - 1.4 * out[t - 1, 0] ** 2 + out[t - 1, 1], 0.3 * out[t - 1, 0]
+    return out[100:]
+
+
+def logistic(n, r=4.0):
+    """ln 2 at r = 4."""
+    out = np.empty((n, 1))
+    out[0] = 0.3141
+    for t in range(1, n):
+        out[t] = r * out[t - 1] * (1 - out[t - 1])
+    return out
+
+
+def run(*segments, dt=1.0, **spec):
+    return analyze(list(segments), dt=dt, time_unit="s", spec=LyapunovSpec(**spec))
+
+
+def codes(analysis):
+    return {w.code for w in analysis.warnings}
+
+
+def test_neighbour_divergence_of_the_logistic_map_is_ln_2():
+    a = run(logistic(5000), method="neighbor-divergence")
+    assert a.lambda_max.value == pytest.approx(np.log(2), rel=0.1)
+    assert a.lambda_max.ci[0] < np.log(2) < a.lambda_max.ci[1]
+    assert "Rosenstein" in a.lambda_max.method
+    assert len(a.lyapunov_spectrum.exponents) == 1
+    assert a.kaplan_yorke_dimension.value is None
+    assert a.kaplan_yorke_dimension.reason
+
+
+def test_neighbour_divergence_of_henon_is_per_time_unit():
+    found = run(henon(4000), dt=0.5, method="neighbor-divergence")
+    assert found.lambda_max.value == pytest.approx(0.41922 / 0.5, rel=0.15)
+    curve = found.diagnostics["divergence"]
+    assert curve["slope"] == pytest.approx(found.lambda_max.value)
+    assert 0 <= curve["fit_first_step"] < curve["fit_last_step"]
+
+
+def test_fitted_model_is_never_replaced_when_asked_for():
+    a = run(logistic(3000, 3.9), method="fitted-model")
+    assert "QR" in a.lambda_max.method
+    assert a.lambda_max.value == pytest.approx(0.4945, rel=0.05)
+
+
+def test_given_embedding_is_used_and_reported():
+    a = run(henon(3000)[:, :1], embedding_dimension=3, embedding_delay=2)
+    assert a.embedding.dimension == 3
+    assert a.embedding.delay_steps == 2
+    assert a.embedding.lags == [0, 2, 4]
+    assert "as asked for" in a.embedding.reason
+
+
+def test_two_delays_suffice_for_henon():
+    a = run(henon(3000)[:, :1], embedding_dimension=2, embedding_delay=1)
+    np.testing.assert_allclose(a.lyapunov_spectrum.exponents, [0.41922, -1.62319], rtol=0.04)
+
+
+def test_an_embedding_for_several_channels_is_refused_by_a_warning():
+    plain, asked = run(henon(1500)), run(henon(1500), embedding_dimension=5, embedding_delay=3)
+    assert "embedding-ignored" in codes(asked) - codes(plain)
+    assert asked.lambda_max == plain.lambda_max
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 2), (64, 2)])
+def test_number_of_exponents(asked, given):
+    a = run(henon(2000), n_exponents=asked)
+    assert len(a.lyapunov_spectrum.exponents) == len(a.lyapunov_spectrum.ci) == given
+    assert a.lambda_max.value == pytest.approx(0.41922, rel=0.05)
+
+
+def test_one_exponent_does_not_close_the_spectrum():
+    a = run(henon(2000), n_exponents=1)
+    assert a.kaplan_yorke_dimension.value is None
+    assert a.kaplan_yorke_dimension.reason
+
+
+def test_interval_widens_with_the_level_by_the_normal_quantiles():
+    half = []
+    for level in (0.6827, 0.9545):
+        q = run(henon(2000), confidence_level=level).lambda_max
+        assert q.level == level
+        assert q.ci[0] + q.ci[1] == pytest.approx(2 * q.value)
+        half.append((q.ci[1] - q.ci[0]) / 2)
+    assert half[1] / half[0] == pytest.approx(2.0, rel=1e-3)
+
+
+def test_scalar_segments_are_not_joined():
+    """Every pair across a border would be an outlier of the exact map."""
+    x = logistic(4000)
+    a = run(x[:900], x[1500:2500], x[2600:], x[:30])  # the last is too short to count
+    assert a.lambda_max.value == pytest.approx(np.log(2), rel=0.03)
+    assert a.diagnostics["sampling"]["rows"] == 900 + 1000 + 1400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "wolf"}, {"embedding_dimension": 0}, {"embedding_dimension": 21}, {"embedding_delay": 0}, {"n_exponents": 0},
+        {"confidence_level": 1.0}, {"confidence_level": 0.5}, {"budget_seconds": 0}, {"seed": -1},
+    ],
+)  # fmt: skip
+def test_wrong_options_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        LyapunovSpec(**wrong)
+
+
+@pytest.fixture
+def slow_machine(monkeypatch):
+    """Every look at the clock takes a second of the budget."""
+    ticks = itertools.count()
+    monkeypatch.setattr(clock, "monotonic", lambda: float(next(ticks)))
+
+
+@pytest.mark.parametrize("columns", [[0, 1], [0]])
+@pytest.mark.usefixtures("slow_machine")
+def test_a_spent_budget_still_gives_an_answer_and_says_so(columns):
+    a = run(henon(2000)[:, columns], budget_seconds=1)
+    assert a.verdict.kind == "chaotic"
+    assert a.lambda_max.value == pytest.approx(0.41922, rel=0.1)
+    assert a.lambda_max.ci[0] < a.lambda_max.value < a.lambda_max.ci[1]
+    assert "budget-cut-search" in codes(a)
+
+
+@pytest.mark.usefixtures("slow_machine")
+def test_a_spent_budget_never_says_noise():
+    a = run(np.random.default_rng(0).standard_normal((2000, 2)), budget_seconds=1)
+    assert a.verdict.kind == "undecided"
+    assert "budget" in a.verdict.detail
+
+
+def test_an_ample_budget_is_not_reported_as_cut():
+    assert "budget-cut-search" not in codes(run(henon(1500), budget_seconds=600))
