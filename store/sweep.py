@@ -19,6 +19,8 @@ from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, JobRow, Serie
 from store.transitions import move
 
 BATCH = 100
+# A worker ends a job itself at its deadline; one that is still silent so much later is stuck, though its heart beats.
+OVERDUE_SECONDS = 60.0
 # A job that waits long behind others is published after 1, 2, 4, 8, 16, 16, ... times `redispatch_seconds`.
 MAX_DOUBLINGS = 4
 
@@ -37,6 +39,7 @@ def sweep(session: Session, settings: StoreSettings) -> Swept:
     """One round, in the caller's transaction; any number of workers may sweep at the same time."""
     swept = Swept()
     _take_back(session, swept)
+    _end_overdue(session, swept)
     _dispatch(session, settings, swept)
     session.execute(delete(IdempotencyRow).where(IdempotencyRow.expires_at <= now()))
     return swept
@@ -66,6 +69,28 @@ def _fail(session: Session, job: JobRow) -> JobRow | None:
     )
     values = {"token": None, "error": error.model_dump(mode="json")}
     return move(session, job.id, JobStatus.FAILED, JobRow.lease_until <= now(), values=values)
+
+
+def _end_overdue(session: Session, swept: Swept) -> None:
+    """Jobs whose worker neither ended them at their deadline nor lost its lease: failed, or canceled where that was asked.
+    The stuck worker can write nothing afterwards."""
+    overdue = JobRow.deadline_at <= now(-OVERDUE_SECONDS)
+    query = select(JobRow).where(overdue).order_by(JobRow.deadline_at).limit(BATCH).with_for_update(skip_locked=True)
+    for job in session.scalars(query).all():
+        if job.status == JobStatus.CANCELING:
+            if move(session, job.id, JobStatus.CANCELED, overdue, values={"token": None}):
+                swept.canceled.append(job.id)
+            continue
+        error = JobError(
+            code=ErrorCode.TIMEOUT,
+            detail=f"Not done after {job.timeout_s} s, and the worker did not stop by itself. "
+            "Raise limits.timeout_s, or ask for less.",
+            retryable=ErrorCode.TIMEOUT in RETRYABLE,
+        )
+        if move(
+            session, job.id, JobStatus.FAILED, overdue, values={"token": None, "error": error.model_dump(mode="json")}
+        ):
+            swept.failed.append(job.id)
 
 
 def _dispatch(session: Session, settings: StoreSettings, swept: Swept) -> None:

@@ -51,7 +51,7 @@ class Reconciler(threading.Thread):
             swept = sweep(session, self._settings)
         for fate in ("requeued", "failed", "canceled"):
             for job_id in getattr(swept, fate):
-                log.warning("%s: lease expired, %s", job_id, fate)
+                log.warning("%s: lease or time limit expired, %s", job_id, fate)
         for job_id in swept.publish:
             self._publish(job_id)
 

@@ -7,12 +7,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import func, select, text
+import pytest
+from sqlalchemy import func, select, text, update
 
 from domain.ids import new_id
 from store import checkpoints, jobs, leases, series
-from store.sweep import Swept, sweep, sweep_blobs
-from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, ModelRow
+from store.clock import now
+from store.sweep import OVERDUE_SECONDS, Swept, sweep, sweep_blobs
+from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, JobRow, ModelRow
 
 
 def run(world) -> Swept:
@@ -49,6 +51,32 @@ def test_a_poisonous_job_stops(world) -> None:
     assert (job.status, job.attempt) == ("failed", 3)
     assert (job.error["code"], job.error["retryable"]) == ("worker_lost", True)
     assert "3 attempts" in job.error["detail"]
+
+
+def test_a_worker_that_ignores_the_time_limit_is_written_off(world) -> None:
+    stuck, canceling = (world.submit() for _ in range(2))
+    leases_held = [world.claim(job_id) for job_id in (stuck, canceling)]
+    with world.database.write() as session:
+        jobs.cancel(session, canceling)
+    for job_id in (stuck, canceling):
+        just_over(world, job_id, OVERDUE_SECONDS - 5)
+    assert run(world) == Swept(), "the worker may still end it itself"
+    for job_id in (stuck, canceling):
+        just_over(world, job_id, OVERDUE_SECONDS + 1)
+    assert run(world) == Swept(failed=[stuck], canceled=[canceling])
+    job = world.job(stuck)
+    assert (job.status, job.error["code"], job.error["retryable"], job.worker) == ("failed", "timeout", True, None)
+    assert world.job(canceling).status == "canceled"
+    for lease in leases_held:
+        with pytest.raises(leases.LeaseLost), world.database.write() as session:
+            leases.heartbeat(session, lease)
+    assert run(world) == Swept()
+
+
+def just_over(world, job_id: str, seconds: float) -> None:
+    """As if the job's time limit had passed `seconds` ago."""
+    with world.database.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(deadline_at=now(-seconds)))
 
 
 def test_a_lost_worker_that_was_to_cancel(world) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from domain.ids import new_id
 from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
-from store import results
-from store.tables import AnalysisRow, EvaluationRow
+from store.tables import EvaluationRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, load_model, load_series, reference_steps, rows_between
+from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_steps, rows_between
 
 
 def run(context: Context) -> Outcome:
@@ -39,10 +38,5 @@ def run(context: Context) -> Outcome:
 
 def _lambda_max(context: Context, given: SeriesInput, analysis_id: str | None) -> float | None:
     """From the analysis of the model's training, or else the newest of the series; None without one."""
-    tenant = context.job.tenant
-    with context.database.read() as session:
-        if analysis_id is None:
-            row = results.analysis_of(session, given.row.id, given.channels, tenant=tenant)
-        else:
-            row = results.get(session, AnalysisRow, analysis_id, tenant=tenant)
+    row = find_analysis(context, given, analysis_id)
     return None if row is None else row.document["lambda_max"]["value"]

@@ -38,6 +38,15 @@ def load_series(context: Context, series_id: str, channels: list[str] | None) ->
     return SeriesInput(row, chosen, series.load_segments(context.blobs, row, chosen))
 
 
+def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None) -> AnalysisRow | None:
+    """The analysis of this id; without one the newest of the same channels of the series, if there is any."""
+    tenant = context.job.tenant
+    with context.database.read() as session:
+        if analysis_id is None:
+            return results.analysis_of(session, given.row.id, given.channels, tenant=tenant)
+        return results.get(session, AnalysisRow, analysis_id, tenant=tenant)
+
+
 def load_model(context: Context, model_id: str) -> tuple[ModelRow, TrainedModel]:
     with context.database.read() as session:
         row = results.get(session, ModelRow, model_id, tenant=context.job.tenant)

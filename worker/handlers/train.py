@@ -5,10 +5,8 @@ from __future__ import annotations
 from domain.errors import InvalidParameters
 from domain.results import LyapunovAnalysis
 from domain.specs import EvaluateSpec, LyapunovSpec, TrainJob
-from store import results
-from store.tables import AnalysisRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, load_series
+from worker.handlers.inputs import SeriesInput, find_analysis, load_series
 from worker.handlers.reconstruction import ChosenAnalysis, reconstruct
 
 
@@ -28,12 +26,7 @@ def run(context: Context) -> Outcome:
 
 def _existing(context: Context, given: SeriesInput, analysis_id: str | None) -> ChosenAnalysis | None:
     """The analysis that was asked for, else the newest of the same channels of the series, if there is one."""
-    tenant = context.job.tenant
-    with context.database.read() as session:
-        if analysis_id is None:
-            row = results.analysis_of(session, given.row.id, given.channels, tenant=tenant)
-        else:
-            row = results.get(session, AnalysisRow, analysis_id, tenant=tenant)
+    row = find_analysis(context, given, analysis_id)
     if row is None:
         return None
     if (row.series_id, row.channels) != (given.row.id, given.channels):
