@@ -22,6 +22,7 @@ from api.jobs.endpoints import router as jobs
 from api.middleware import Envelope
 from api.models.endpoints import router as models
 from api.models.service import make_loader
+from api.origins import OtherPages
 from api.series.endpoints import router as series
 from api.settings import ApiSettings
 from store.blobs import Blobs
@@ -36,6 +37,18 @@ trained with chaos-tuned teacher forcing, and forecasts that say how far they ca
 Long work is a job: `POST /v1/jobs` answers 202 with a `Location`; follow it by polling, `?wait=` or its event stream.
 Every error is an RFC 9457 problem document. Lists are pages: pass `next_cursor` on as `cursor`.
 """
+
+EXPOSED_HEADERS = [
+    "Location",
+    "Retry-After",
+    "ETag",
+    "X-Request-ID",
+    "Preference-Applied",
+    "Attractor-Decimation",
+    "Content-Disposition",
+    "Content-Range",
+    "Repr-Digest",
+]
 
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
@@ -71,6 +84,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.openapi = cache(lambda: openapi.document(app))  # type: ignore[method-assign]
+    app.add_middleware(OtherPages, hosts=settings.allowed_hosts, origins=settings.cors_origins)
     app.add_middleware(Envelope)
     if settings.cors_origins:
         app.add_middleware(
@@ -78,7 +92,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Location", "Retry-After", "ETag", "X-Request-ID", "Preference-Applied"],
+            expose_headers=EXPOSED_HEADERS,
         )
     errors.install(app)
     _include(app, settings)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.errors import Problem
+from api.errors import Problem, problem_responses
 
 FILE = Path(__file__).parents[1] / "docs" / "openapi.json"
 _FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
@@ -30,8 +30,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= problem.pop("$defs") | {"Problem": problem}
-    for operation in (o for path in found["paths"].values() for o in path.values()):
+    for method, operation in (o for path in found["paths"].values() for o in path.items()):
         responses = operation["responses"]
+        if method != "get":  # see `api.origins`
+            responses |= {str(status): response for status, response in problem_responses(403).items()}
         # Added by the framework wherever there is a parameter, also where every text is a good one.
         if "HTTPValidationError" in json.dumps(responses.get("422", {})):
             del responses["422"]

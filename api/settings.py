@@ -18,6 +18,9 @@ class ApiSettings(StoreSettings):
     cors_origins: list[str] = Field(
         default=[], description="Origins of other pages that may call the API; none by default."
     )
+    allowed_hosts: list[str] = Field(
+        default=[], description="Domain names under which the service may be reached; addresses and plain names always."
+    )
 
     max_json_bytes: int = Field(default=16 * MEBIBYTE, ge=1024, description="Largest JSON body.")
     max_upload_bytes: int = Field(default=2048 * MEBIBYTE, ge=1024, description="Largest upload of a series.")

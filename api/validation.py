@@ -104,7 +104,7 @@ def _merge(errors: list[tuple[str, dict[str, Any]]]) -> list[ErrorItem]:
 def _message(error: dict[str, Any]) -> str:
     match error["type"]:
         case "missing":
-            return "is required"
+            return "a JSON body is required" if error["loc"] == ("body",) else "is required"
         case "extra_forbidden":
             return "is no known field"
         case "finite_number":

@@ -2,6 +2,7 @@
 
     DomainError
     ├── BadRequest 400            malformed request, cursor, header
+    ├── Forbidden 403             requests that other web pages send
     ├── NotFound 404
     ├── Conflict 409              ├── NotReady  ├── InUse  ├── StateForbids
     ├── TooLarge 413
@@ -58,6 +59,10 @@ class DomainError(Exception):
 
 class BadRequest(DomainError):
     pass
+
+
+class Forbidden(DomainError):
+    status, code, title = 403, "forbidden", "Forbidden"
 
 
 class NotFound(DomainError):

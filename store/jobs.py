@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from domain.errors import BadRequest, IdempotencyMismatch, NotFound, StateForbids
@@ -66,6 +66,15 @@ def submit(
     session.add(JobEventRow(job_id=job_id, seq=1, type="status", data={"status": JobStatus.QUEUED}))
     session.flush()
     return Submitted(job, created=True)
+
+
+def replayed(session: Session, request: JobRequest, idempotency_key: str, *, tenant: str = "default") -> JobRow | None:
+    """The job that the same request with the same key made before; IdempotencyMismatch when it was another request."""
+    query = _keyed(tenant, idempotency_key).where(IdempotencyRow.expires_at > now())
+    earlier = session.scalar(query)
+    if earlier is None:
+        return None
+    return get(session, _same_request(earlier, request_hash(request.model_dump(mode="json"))), tenant=tenant)
 
 
 def request_hash(document: dict[str, Any]) -> str:
@@ -139,9 +148,15 @@ def _take_key(session: Session, settings: StoreSettings, tenant: str, key: str, 
     values = {"tenant": tenant, "key": key, "request_hash": digest, "job_id": job_id, "expires_at": expires_at}
     if insert_if_new(session, IdempotencyRow, values) is not None:
         return None
-    earlier = session.scalars(
-        select(IdempotencyRow).where(IdempotencyRow.tenant == tenant, IdempotencyRow.key == key)
-    ).one()
+    return _same_request(session.scalars(_keyed(tenant, key)).one(), digest)
+
+
+def _keyed(tenant: str, key: str) -> Select[IdempotencyRow]:
+    return select(IdempotencyRow).where(IdempotencyRow.tenant == tenant, IdempotencyRow.key == key)
+
+
+def _same_request(earlier: IdempotencyRow, digest: str) -> str:
+    """The id of the job that an Idempotency-Key made, which must have been for the same request."""
     if earlier.request_hash != digest:
         raise IdempotencyMismatch(
             f"This Idempotency-Key was used for another request (job {earlier.job_id}); use a new key for a new request."

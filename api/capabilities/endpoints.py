@@ -24,6 +24,7 @@ from api.settings import ApiSettings
 from api.tables import Format
 from domain.errors import NotFound
 from domain.jobs import JobKind
+from domain.limits import MAX_FORECAST_VALUES, MIN_ANALYSIS_STEPS
 from domain.series import SeriesSpec
 from domain.specs import MAX_HORIZON_STEPS, SPECS
 from models import ARCHITECTURES
@@ -88,9 +89,12 @@ def _limits(settings: ApiSettings) -> Limits:
         max_upload_bytes=settings.max_upload_bytes,
         max_upload_rows=settings.max_upload_rows,
         max_upload_channels=settings.max_upload_channels,
+        max_upload_values=settings.max_upload_values,
+        min_analysis_steps=MIN_ANALYSIS_STEPS,
         max_horizon_steps=MAX_HORIZON_STEPS,
         max_sync_horizon_steps=settings.max_sync_horizon_steps,
         max_sync_work=settings.max_sync_work,
+        max_forecast_values=MAX_FORECAST_VALUES,
         max_wait_seconds=MAX_WAIT_SECONDS,
         max_page_rows=MAX_LIMIT,
         max_metadata_bytes=MAX_METADATA_BYTES,

@@ -25,9 +25,12 @@ class Limits(Document):
     max_upload_bytes: int
     max_upload_rows: int
     max_upload_channels: int
+    max_upload_values: int = Field(description="Rows times channels of an upload.")
+    min_analysis_steps: int = Field(description="Usable rows that an analysis, and so a training, needs.")
     max_horizon_steps: int
     max_sync_horizon_steps: int = Field(description="Longest forecast that is answered at once.")
     max_sync_work: int = Field(description="Largest horizon_steps * samples * latent_dim that is answered at once.")
+    max_forecast_values: int = Field(description="Largest horizon_steps * channels * (1 + quantiles) of any forecast.")
     max_wait_seconds: int = Field(description="Longest `Prefer: wait` and `?wait=`.")
     max_page_rows: int
     max_metadata_bytes: int

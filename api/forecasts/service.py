@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +12,13 @@ from sqlalchemy.orm import Session
 from api.dependencies import Services
 from api.models.service import LoadedModel
 from domain.documents import ForecastOut, split_forecast
-from domain.errors import ErrorItem, InvalidParameters, NotFound
+from domain.errors import ErrorItem, InvalidParameters, NotFound, UnknownChannel
 from domain.ids import is_id, new_id
 from domain.results import ForecastStart
 from domain.series import Segment
 from domain.specs import ForecastSpec
 from dynamics.forecast_inputs import context_values, start_in_series
-from dynamics.forecasting import forecast, horizon_steps
+from dynamics.forecasting import check_size, forecast, horizon_steps
 from store import results
 from store import series as stored_series
 from store.blobs import Blobs
@@ -44,7 +45,7 @@ def answer(
 
 def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
     """Raise what `answer` would raise, without forecasting."""
-    horizon_steps(spec, model.predictability, model.trained.dt)
+    check_size(model.trained, spec, horizon_steps(spec, model.predictability, model.trained.dt))
     _inputs(services, tenant, model, spec, series_id)
 
 
@@ -68,16 +69,30 @@ def _inputs(
 
 
 def series_for(session: Session, tenant: str, model: LoadedModel, series_id: str | None) -> SeriesRow:
-    """The series that a model is applied to, by default its own; it must have the model's channels and its dt."""
+    """The series that a model is applied to, by default its own; it must have the model's channels, dt and time unit."""
     wanted = series_id or model.series_id or ""
     if not is_id(wanted, "series"):
         raise NotFound(f"There is no series {wanted[:60]!r}.", [ErrorItem(pointer="/series_id")])
     row = stored_series.get(session, wanted, tenant=tenant)
-    stored_series.channel_indices(row, model.trained.channels)
-    if abs(row.dt - model.trained.dt) > SAME_DT * model.trained.dt:
-        detail = f"The series is sampled every {row.dt:g} {row.time_unit}, the model every {model.trained.dt:g}; resample it."
+    trained = model.trained
+    missing = [name for name in trained.channels if name not in row.channels]
+    if missing:
+        detail = (
+            f"The series lacks the model's channel {missing[0]!r}: the model needs {_names(trained.channels)}, "
+            f"the series has {_names(row.channels)}."
+        )
+        raise UnknownChannel(detail, [ErrorItem(pointer="/series_id", detail=detail)])
+    if row.time_unit != trained.time_unit or abs(row.dt - trained.dt) > SAME_DT * trained.dt:
+        detail = (
+            f"The series is sampled every {row.dt:g} {row.time_unit}, the model every {trained.dt:g} {trained.time_unit}; "
+            "send a series with the model's dt and time_unit."
+        )
         raise InvalidParameters(detail, [ErrorItem(pointer="/series_id", detail=detail)])
     return row
+
+
+def _names(channels: Sequence[str]) -> str:
+    return ", ".join(channels[:20]) + (", ..." if len(channels) > 20 else "")
 
 
 def _rows_before(

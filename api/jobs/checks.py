@@ -13,6 +13,7 @@ from api.dependencies import Services, unknown
 from api.forecasts import service as forecasts
 from domain.errors import DomainError, ErrorItem, InvalidParameters, NotFound, SeriesTooShort, UnknownChannel
 from domain.ids import is_id
+from domain.limits import MIN_ANALYSIS_RUN, MIN_ANALYSIS_STEPS, SHORTEST_SEQUENCE
 from domain.specs import (
     EvaluateJob,
     EvaluateSpec,
@@ -28,34 +29,34 @@ from store import results, series
 from store.tables import AnalysisRow, SeriesRow
 
 MAX_METADATA_BYTES = 8 * 1024
-# Below this nobody can tell chaos from noise, or train and test on different parts.
-MIN_STEPS = 100
 
 
 def check(services: Services, tenant: str, request: JobRequest) -> None:
     """Raise the DomainError that the worker would meet later."""
-    _check_metadata(request.metadata)
+    check_metadata(request.metadata)
     if isinstance(request, EvaluateJob | ForecastJob):
         _check_on_model(services, tenant, request)
         return
     with services.database.read() as session:
         row = _series(session, tenant, request.series_id)
+        _check_channels(request.channels, row.channels)
+        channels = request.channels or row.channels
         if isinstance(request, TrainJob) and request.analysis_id is not None:
-            _check_analysis(session, tenant, request.analysis_id, row)
-    _check_channels(request.channels, row.channels)
-    n_channels = len(request.channels or row.channels)
+            _check_analysis(session, tenant, request.analysis_id, row, channels)
+    _check_length(row)
     match request:
         case LyapunovJob():
             _check_lyapunov(row, request.params, "/params")
         case TrainJob():
-            _check_train(row, n_channels, request.params, "/params")
+            _check_train(row, len(channels), request.params, "/params")
         case ReconstructJob():
             _check_lyapunov(row, request.params.lyapunov, "/params/lyapunov")
-            _check_train(row, n_channels, request.params.train, "/params/train")
+            _check_train(row, len(channels), request.params.train, "/params/train")
             _check_evaluate(row, request.params.evaluate, "/params/evaluate")
 
 
-def _check_metadata(metadata: dict[str, Any]) -> None:
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raise unless metadata can be stored: finite, short, without NUL."""
     try:
         text = json.dumps(metadata, allow_nan=False)
     except ValueError:
@@ -91,13 +92,16 @@ def _series(session: Session, tenant: str, series_id: str) -> SeriesRow:
         return series.get(session, series_id, tenant=tenant)
 
 
-def _check_analysis(session: Session, tenant: str, analysis_id: str, row: SeriesRow) -> None:
+def _check_analysis(session: Session, tenant: str, analysis_id: str, row: SeriesRow, channels: Sequence[str]) -> None:
     if not is_id(analysis_id, "analysis"):
         raise _missing("analysis", analysis_id)
     with _at("/analysis_id", NotFound):
         analysis = results.get(session, AnalysisRow, analysis_id, tenant=tenant)
     if analysis.series_id != row.id:
         raise _wrong("/analysis_id", f"This analysis is of series {analysis.series_id}, not of {row.id}.")
+    if analysis.channels != list(channels):
+        detail = f"This analysis is of the channels {', '.join(analysis.channels)}, not of {', '.join(channels)}."
+        raise _wrong("/analysis_id", detail)
 
 
 def _check_channels(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
@@ -113,23 +117,22 @@ def _check_channels(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
 
 
 def _check_lyapunov(row: SeriesRow, spec: LyapunovSpec, at: str) -> None:
-    longest = _longest_segment(row)
+    longest = max(_run_lengths(row))
     if isinstance(spec.embedding_dimension, int) and isinstance(spec.embedding_delay, int):
         window = (spec.embedding_dimension - 1) * spec.embedding_delay
-        if window + MIN_STEPS > longest:
+        if window + MIN_ANALYSIS_RUN > longest:
             detail = f"The embedding spans {window} steps; the longest run of the series without a gap has {longest}."
             raise _wrong(f"{at}/embedding_delay", detail)
 
 
 def _check_train(row: SeriesRow, n_channels: int, spec: TrainSpec, at: str) -> None:
-    longest = _longest_segment(row)
-    training = int(longest * (1 - spec.test_fraction) * (1 - spec.validation_fraction))
+    training = longest_training_run(_run_lengths(row), spec)
     lags = [0] if spec.embedding_lags == "auto" else spec.embedding_lags
-    length = 2 if spec.sequence_length == "auto" else spec.sequence_length
+    length = SHORTEST_SEQUENCE if spec.sequence_length == "auto" else spec.sequence_length
     if length + lags[-1] >= training:
         detail = (
-            f"A sequence of {length} steps with lags up to {lags[-1]} does not fit: the training part of the longest run "
-            f"without a gap has {training} steps."
+            f"A sequence of {length} steps with lags up to {lags[-1]} does not fit: the longest run without a gap of the "
+            f"training part has {training} steps."
         )
         raise _wrong(f"{at}/sequence_length", detail)
     if spec.latent_dim != "auto" and spec.observation.kind == "identity" and spec.latent_dim < n_channels * len(lags):
@@ -148,13 +151,30 @@ def _check_evaluate(row: SeriesRow, spec: EvaluateSpec, at: str) -> None:
         raise _wrong(f"{at}/start_index", f"start_index {spec.start_index} is not before step {stop}.")
 
 
-def _longest_segment(row: SeriesRow) -> int:
-    longest = max((s["stop"] - s["start"] for s in row.profile["segments"]), default=0)
-    if longest < MIN_STEPS:
-        raise SeriesTooShort(
-            f"The longest run of the series without a gap has {longest} steps; at least {MIN_STEPS} are needed.",
-            [ErrorItem(pointer="/series_id")],
+def _run_lengths(row: SeriesRow) -> list[int]:
+    return [s["stop"] - s["start"] for s in row.profile["segments"]]
+
+
+def _check_length(row: SeriesRow) -> None:
+    """Every kind that reads a series begins with an analysis, or with one that was made of it."""
+    usable = sum(length for length in _run_lengths(row) if length >= MIN_ANALYSIS_RUN)
+    if usable < MIN_ANALYSIS_STEPS:
+        detail = (
+            f"The series has {usable} usable steps, counting runs of at least {MIN_ANALYSIS_RUN} without a gap; "
+            f"at least {MIN_ANALYSIS_STEPS} are needed."
         )
+        raise SeriesTooShort(detail, [ErrorItem(pointer="/series_id", detail=detail)])
+
+
+def longest_training_run(lengths: Sequence[int], spec: TrainSpec) -> int:
+    """Steps of the longest run without a gap that is left for training, cut as `dynamics.training.split` cuts."""
+    total = sum(lengths)
+    rest = total - round(total * spec.test_fraction)
+    left = rest - round(rest * spec.validation_fraction)
+    longest = 0
+    for length in lengths:
+        longest = max(longest, min(length, left))
+        left -= length
     return longest
 
 

@@ -194,6 +194,7 @@ def cancel_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
                 }
             },
         },
+        204: {"description": "The stream was asked for, the job has ended, and you have its last event."},
         **problem_responses(400, 404, 422),
     },
 )
@@ -214,9 +215,12 @@ async def list_job_events(
     `Last-Event-ID`, and sends a comment every 15 s in between so that no proxy closes it.
     """
     after = service.event_position(last_event_id or cursor)
-    await run_in_threadpool(follow.read_job, database, tenant, id)
+    job = await run_in_threadpool(follow.read_job, database, tenant, id)
     if "text/event-stream" in request.headers.get("accept", ""):
+        if follow.ended(job) and after >= job.event_seq:
+            return Response(status_code=204)  # browsers reconnect after every end of a stream, but not after this
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        after = min(after, job.event_seq)  # an event that is not there yet must not hide the one that ends the job
         return EventSourceResponse(follow.event_stream(database, id, after), headers=headers)
     rows = await run_in_threadpool(follow.read_events, database, id, after, limit)
     more = len(rows) == limit

@@ -15,7 +15,7 @@ from store.tables import JobEventRow, JobRow
 class JobLinks(Document):
     self: str
     events: str
-    cancel: str | None = Field(default=None, description="Absent once the job has ended.")
+    cancel: str | None = Field(default=None, description="null once the job has ended.")
     result: str
 
 
@@ -86,7 +86,7 @@ class JobEvent(Document):
 class JobEventPage(Document):
     data: list[JobEvent]
     next_cursor: str | None = Field(
-        description="Give it as `after`; null when nothing more has happened yet and the job has ended."
+        description="Give it as `cursor`; null when there is no further event yet: go on from the last `seq` you have."
     )
 
 

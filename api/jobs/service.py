@@ -27,7 +27,14 @@ def validate(services: Services, tenant: str, request: JobRequest) -> ValidatedJ
 
 
 def submit(services: Services, tenant: str, request: JobRequest, idempotency_key: str | None) -> JobRow:
-    """The stored job, announced to the workers after the commit."""
+    """The stored job, announced to the workers after the commit; for a repeated request the job that it made before,
+    even if what it names is gone by now."""
+    if idempotency_key is not None:
+        checks.check_metadata(request.metadata)  # what cannot be stored cannot be compared either
+        with services.database.read() as session:
+            earlier = jobs.replayed(session, request, idempotency_key, tenant=tenant)
+        if earlier is not None:
+            return earlier
     checks.check(services, tenant, request)
     with services.database.write() as session:
         submitted = jobs.submit(session, services.settings, request, tenant=tenant, idempotency_key=idempotency_key)

@@ -12,7 +12,7 @@ from api.dependencies import ModelId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.forecasts import service as forecasts
 from api.forecasts.schemas import ForecastRequest
-from api.headers import PreferDep
+from api.headers import IfNoneMatch, PreferDep, matches
 from api.jobs import follow
 from api.jobs import service as jobs
 from api.jobs.endpoints import ACCEPTED, job_response
@@ -63,7 +63,8 @@ def get_model(id: ModelId, services: ServicesDep, tenant: TenantDep) -> Response
             "content": {"application/octet-stream": _FILE, "application/json": {"schema": {"type": "object"}}},
         },
         206: {"description": "The part that `Range` asked for.", "content": {"application/octet-stream": _FILE}},
-        **problem_responses(400, 404, 416),
+        304: {"description": "You have it already."},
+        **problem_responses(400, 404, 416, 422),
     },
 )
 def get_model_artifact(
@@ -71,12 +72,16 @@ def get_model_artifact(
     name: Annotated[str, Path(description="As `artifacts` of the model names it.", examples=["model.safetensors"])],
     services: ServicesDep,
     tenant: TenantDep,
+    if_none_match: IfNoneMatch = "",
 ) -> Response:
     """`model.safetensors` holds weights, scaling and settings, and needs neither torch nor pickle to be read;
     `model.json` is the model card.
     """
     file = service.artifact(services.database, services.blobs, tenant, id, name)
-    headers = IMMUTABLE | {"ETag": f'"{file.sha256}"', "Repr-Digest": f"sha-256=:{file.digest}:"}
+    etag = f'"{file.sha256}"'
+    if matches(if_none_match, etag):
+        return Response(status_code=304, headers=IMMUTABLE | {"ETag": etag})
+    headers = IMMUTABLE | {"ETag": etag, "Repr-Digest": f"sha-256=:{file.digest}:"}
     return FileResponse(file.path, headers=headers, media_type=file.media_type, filename=f"{id}-{name}")
 
 

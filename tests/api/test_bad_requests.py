@@ -52,7 +52,7 @@ def get(name: str, path: str, status: int, code: str, pointer: str | None, says:
 NAN_METADATA = b'{"kind": "lyapunov", "series_id": "s", "metadata": {"a": %s}}'
 TABLE = [
     # What is no JSON, or not only that.
-    raw("empty body", 422, "invalid_parameters", "is required", b""),
+    raw("empty body", 422, "invalid_parameters", "a JSON body is required", b""),
     raw("truncated", 400, "malformed_json", "line 1, column 8", b'{"kind":'),
     raw("second line", 400, "malformed_json", "line 2", b'{"kind": "train",\n"series_id": }'),
     raw("NaN", 400, "malformed_json", "at line 1", NAN_METADATA % b"NaN"),
@@ -98,7 +98,7 @@ TABLE = [
     train("unknown forcing", "forcing/kind", "'stf', 'gtf', 'none'", forcing={"kind": "love"}),
     train("alpha of 2", "forcing/alpha", "less than or equal to 1, not 2", forcing={"kind": "gtf", "alpha": 2}),
     train("lags out of order", "", "embedding_lags must start with 0 and increase", embedding_lags=[1, 0]),
-    train("sequence longer than the series", "sequence_length", "has 424 steps", sequence_length=5000),
+    train("sequence longer than the series", "sequence_length", "has 400 steps", sequence_length=5000),
     train("latent space too small", "latent_dim", "at least 2", latent_dim=1, observation={"kind": "identity"}),
     train("nothing left to train on", "", "at least 5 %", validation_fraction=0.5, test_fraction=0.5),
     jobs("model of nothing", 404, "not_found", "/model_id", MDL, kind="evaluate", model_id=MDL, series_id=None),
@@ -139,6 +139,16 @@ TABLE = [
     forecast("two horizons", None, "exactly one of", horizon_lyapunov_times=3.0),
     forecast("no horizon", None, "exactly one of", horizon_steps=None),
     forecast("quantile of 1", "/quantiles/0", "less than or equal to 0.9999", quantiles=[1.0]),
+    jobs(
+        "forecast job of too many numbers",
+        422,
+        "invalid_parameters",
+        "/params/horizon_steps",
+        "too many numbers",
+        kind="forecast",
+        model_id="@model",
+        params={"horizon_steps": 10**6, "quantiles": [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9]},
+    ),
     forecast("no context at all", "/context/values", "at least 1 item", context={"values": []}),
     forecast("context too wide", "/context/values/1", "channels are x, y", context={"values": [[1, 2], [1, 2, 3]]}),
     forecast("hole in the context", "/context/values/0/1", "of y in row 0 is missing", context={"values": [[1, None]]}),

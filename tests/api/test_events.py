@@ -75,6 +75,18 @@ def test_a_resumed_stream_misses_and_repeats_nothing(client: TestClient, stock: 
         assert parse(client.get(f"/v1/jobs/{job_id}/events", headers=headers).text) == whole[last:]
 
 
+def test_a_stream_that_has_nothing_more_to_say_ends(client: TestClient, stock: Stock, job_id: str) -> None:
+    headers = STREAM | {"Last-Event-ID": "1000"}
+    with ThreadPoolExecutor(1) as threads:
+        early = threads.submit(client.get, f"/v1/jobs/{job_id}/events", headers=headers)
+        time.sleep(0.3)
+        run_job(stock, job_id)
+        assert [e["id"] for e in parse(early.result(timeout=30).text)] == ["2", "3", "4"]
+    for last in ("4", "1000"):
+        answer = client.get(f"/v1/jobs/{job_id}/events", headers=STREAM | {"Last-Event-ID": last})
+        assert (answer.status_code, answer.content) == (204, b""), "to a browser, 204 means: do not reconnect"
+
+
 def test_streams_follow_a_running_job_without_holding_connections(settings: ApiSettings, stock: Stock) -> None:
     few_connections = settings.model_copy(update={"database_pool_size": 1})
     with TestClient(create_app(few_connections)) as client, ThreadPoolExecutor(6) as threads:

@@ -122,3 +122,36 @@ def test_a_model_is_loaded_once(client: TestClient, stock: Stock, blobs: Blobs) 
     artifact = client.get(f"/v1/models/{stock.model_id}").json()["artifacts"][0]
     blobs.delete(artifact["sha256"])
     assert ask(client, stock, horizon_steps=3, seed=1).json()["median"] == first["median"]
+
+
+@pytest.mark.parametrize(
+    ("upload", "code", "says"),
+    [
+        (
+            {"dt": 0.1, "time_unit": "s", "channels": "x,v"},
+            "unknown_channel",
+            "the model needs x, y, the series has x, v",
+        ),
+        (
+            {"dt": 0.1, "time_unit": "min", "channels": "x,y"},
+            "invalid_parameters",
+            "every 0.1 min, the model every 0.1 s",
+        ),
+        ({"dt": 0.2, "time_unit": "s", "channels": "x,y"}, "invalid_parameters", "every 0.2 s, the model every 0.1 s"),
+    ],
+)
+def test_a_series_of_another_kind_is_refused(
+    client: TestClient, stock: Stock, upload: dict[str, Any], code: str, says: str
+) -> None:
+    data = io.BytesIO()
+    np.save(data, stock.values[:300])
+    answer = client.post(
+        "/v1/series", params=upload, content=data.getvalue(), headers={"Content-Type": "application/x-npy"}
+    )
+    series_id = answer.json()["id"]
+    job = {"kind": "evaluate", "model_id": stock.model_id, "series_id": series_id}
+    for refused in (ask(client, stock, horizon_steps=5, series_id=series_id), client.post("/v1/jobs", json=job)):
+        problem = refused.json()
+        assert (refused.status_code, problem["code"]) == (422, code)
+        assert problem["errors"][0]["pointer"] == "/series_id"
+        assert says in problem["detail"]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from stock import Stock
 
+from api.jobs.checks import longest_training_run
 from api.jobs.examples import REQUESTS
+from domain.errors import SeriesTooShort
 from domain.jobs import ErrorCode, JobError
+from domain.specs import LyapunovSpec, TrainSpec
+from dynamics.lyapunov import analyze
+from dynamics.training.split import split
 from store.tables import JobRow
+
+JSON, CSV = {"Content-Type": "application/json"}, {"Content-Type": "text/csv"}
 
 
 def lyapunov(stock: Stock, **fields: Any) -> dict[str, Any]:
@@ -59,6 +68,66 @@ def test_the_same_key_makes_one_job(client: TestClient, stock: Stock) -> None:
     other = client.post("/v1/jobs", json=lyapunov(stock, channels=["x"]), headers=headers)
     assert other.status_code == 422
     assert other.json()["code"] == "idempotency_mismatch"
+
+
+def test_a_repeated_request_is_answered_though_its_series_is_gone(client: TestClient, stock: Stock) -> None:
+    headers = {"Idempotency-Key": "8e03978e"}
+    job = client.post("/v1/jobs", json=lyapunov(stock), headers=headers).json()
+    stock.finish(job["id"], stock.analysis_row())
+    assert client.delete(f"/v1/series/{stock.series_id}").status_code == 204
+    again = client.post("/v1/jobs", json=lyapunov(stock), headers=headers)
+    assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, job["id"], "succeeded")
+    assert client.post("/v1/jobs", json=lyapunov(stock)).status_code == 404
+    other = client.post("/v1/jobs", json=lyapunov(stock, channels=["x"]), headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    bad = lyapunov(stock, metadata={"a": 1e999})
+    answer = client.post("/v1/jobs", content=json.dumps(bad).replace("Infinity", "1e999"), headers=headers | JSON)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/metadata")
+
+
+def test_an_analysis_of_other_channels_is_refused_at_once(client: TestClient, stock: Stock) -> None:
+    train = {"kind": "train", "series_id": stock.series_id, "analysis_id": stock.analysis_id}
+    for channels in (["y"], ["y", "x"]):
+        for validate_only in (True, False):
+            answer = client.post(
+                "/v1/jobs", json=train | {"channels": channels}, params={"validate_only": validate_only}
+            )
+            assert answer.status_code == 422
+            assert answer.json()["errors"][0]["pointer"] == "/analysis_id"
+            assert "of the channels x, y, not of y" in answer.json()["detail"]
+    assert count_jobs(client) == 0
+    assert client.post("/v1/jobs", json=train | {"channels": ["x", "y"]}).status_code == 202
+
+
+@pytest.mark.parametrize(("lengths", "status"), [([199], 422), ([200], 202), ([39] * 6, 422), ([40] * 5, 202)])
+def test_a_series_is_long_enough_when_the_analysis_says_so(
+    client: TestClient, stock: Stock, lengths: list[int], status: int
+) -> None:
+    rng = np.random.default_rng(0)
+    blocks = [block for n in lengths for block in (rng.normal(size=(n, 2)), np.full((1, 2), np.nan))]
+    values = np.concatenate(blocks[:-1])
+    csv = "\n".join(",".join("" if np.isnan(v) else repr(float(v)) for v in row) for row in values)
+    uploaded = client.post(
+        "/v1/series", params={"dt": 1, "missing": "split", "channels": "x,y"}, content=csv, headers=CSV
+    )
+    assert uploaded.status_code == 201, uploaded.text
+    answer = client.post("/v1/jobs", json=lyapunov(stock, series_id=uploaded.json()["id"]))
+    assert answer.status_code == status, answer.text
+    segments = [values[s["start"] : s["stop"]] for s in uploaded.json()["profile"]["segments"]]
+    if status == 422:
+        assert answer.json()["code"] == "series_too_short"
+        with pytest.raises(SeriesTooShort):
+            analyze(segments, dt=1.0, time_unit="step", spec=LyapunovSpec())
+
+
+def test_the_training_part_is_measured_as_training_cuts_it() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        lengths = [int(n) for n in rng.integers(2, 300, rng.integers(1, 6))]
+        test, validation = (float(v) for v in rng.uniform([0, 0.01], [0.5, 0.4]))
+        spec = TrainSpec(test_fraction=test, validation_fraction=validation)
+        parts = split([(0, np.zeros((n, 1))) for n in lengths], spec)
+        assert longest_training_run(lengths, spec) == max((len(v) for _, v in parts.train), default=0)
 
 
 def test_prefer_wait_answers_200_when_the_job_ends_in_time(client: TestClient, stock: Stock) -> None:

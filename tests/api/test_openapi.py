@@ -89,6 +89,7 @@ def test_capabilities_name_kinds_limits_and_problems(client: TestClient) -> None
         assert set(kind["params_schema"]["properties"]) == set(SPECS[kind["kind"]].model_fields)
     assert {a["name"] for a in found["architectures"]} >= {"shplrnn", "clipped-shplrnn"}
     assert found["limits"]["max_json_bytes"] == 200_000
+    assert (found["limits"]["max_upload_values"], found["limits"]["min_analysis_steps"]) == (250_000_000, 200)
     assert set(found["formats"]["upload"]) == {"csv", "npy", "parquet", "json"}
     assert found["formats"]["table"] == ["json", "csv", "npy", "parquet"]
     for problem in found["problems"]:

@@ -54,6 +54,8 @@ def test_artifacts_are_the_stored_bytes_with_their_digest(client: TestClient, st
         assert len(answer.content) == artifact["bytes"]
         assert digest.hexdigest() == artifact["sha256"]
         assert answer.headers["etag"] == f'"{artifact["sha256"]}"'
+        known = client.get(artifact["href"], headers={"If-None-Match": answer.headers["etag"]})
+        assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", answer.headers["etag"])
         assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
         assert answer.headers["content-type"].startswith(artifact["media_type"])
 
