@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -118,8 +119,18 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers |= _allow(request)
     return problem(from_status(error.status_code, str(error.detail)), request_id_of(request), headers)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """Every method of the path; the router names only those of the first operation that it finds there."""
+    for template, operations in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.url.path):
+            return {"Allow": ", ".join(sorted(operations)).upper()}
+    return {}
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:

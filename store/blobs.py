@@ -86,12 +86,6 @@ class Blobs:
             raise BlobDamaged(f"blob {sha256} is damaged ({len(data)} bytes on the disk)")
         return data
 
-    def verify(self, sha256: str) -> None:
-        """Raise BlobDamaged unless the bytes on the disk are the ones of this name; reads in pieces."""
-        with self.path(sha256).open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
-                raise BlobDamaged(f"blob {sha256} is damaged")
-
     def delete(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)
 

@@ -80,10 +80,6 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
 
-    def after_fork(self) -> None:
-        """In a forked child: leave the pooled connections to the parent, which goes on using them."""
-        self.engine.dispose(close=False)
-
 
 def insert_if_new(session: Session, row: type[R], values: dict[str, Any]) -> R | None:
     """The inserted row; None when an equal key is there already. Of two at once the second waits for the first, and

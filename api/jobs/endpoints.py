@@ -17,6 +17,7 @@ from api.pagination import Cursor, Limit, PageOut, SeriesFilter
 from api.results import json_response
 from api.validation import StrictRoute
 from domain.documents import AnalysisOut, EvaluationOut, ForecastOut, ModelOut, href
+from domain.errors import ErrorItem, InvalidParameters
 from domain.jobs import JobKind, JobStatus
 from domain.specs import JobRequest
 from store import jobs
@@ -67,6 +68,7 @@ def job_response(row: JobRow, status: int, headers: dict[str, str] | None = None
 )
 async def create_job(
     request: Annotated[JobRequest, Body(openapi_examples=examples.REQUESTS)],
+    http: Request,
     services: ServicesDep,
     tenant: TenantDep,
     prefer: PreferDep,
@@ -89,6 +91,10 @@ async def create_job(
     Answers 202 with the job's `Location` as soon as the job is stored; what was accepted is never lost. `Prefer: wait=N`
     waits up to 60 s for its end and then answers 200. Series, model, channels and lengths are checked before.
     """
+    for name in http.query_params:
+        if name != "validate_only":  # misspelt, it would start the job that was only to be checked
+            detail = "is no known parameter; there is validate_only"
+            raise InvalidParameters(f"/query/{name[:60]}: {detail}.", [ErrorItem(pointer="/query", detail=detail)])
     if validate_only:
         checked = await run_in_threadpool(service.validate, services, tenant, request)
         return Response(checked.model_dump_json(), 200, media_type="application/json")

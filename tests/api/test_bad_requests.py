@@ -66,6 +66,15 @@ TABLE = [
     raw("no content type", 415, "unsupported_format", "application/json", b'{"kind": "train"}', ""),
     raw("a body of 300 kB", 413, "too_large", "/v1/capabilities", b" " * 300_000),
     # Jobs.
+    Bad(
+        "misspelt validate_only",
+        "/v1/jobs?validate-only=true",
+        422,
+        "invalid_parameters",
+        "/query",
+        "validate_only",
+        body={"kind": "lyapunov", "series_id": "@series"},
+    ),
     jobs("1e999 in metadata", 422, "invalid_parameters", "/metadata", "finite", metadata={"a": float("inf")}),
     jobs("NUL in metadata", 422, "invalid_parameters", "/metadata", "NUL", metadata={"a": "\0"}),
     jobs("large metadata", 422, "invalid_parameters", "/metadata", "at most 8192", metadata={"a": "x" * 9000}),

@@ -74,6 +74,11 @@ def test_the_reference_names_every_operation(client: TestClient) -> None:
             assert path in page
 
 
+def test_a_405_names_every_method_of_the_path(client: TestClient) -> None:
+    assert client.put("/v1/jobs").headers["allow"] == "GET, POST"
+    assert client.patch("/v1/series/ser_1").headers["allow"] == "DELETE, GET"
+
+
 def test_a_body_of_unknown_length_is_counted(client: TestClient) -> None:
     answer = client.post(
         "/v1/jobs", content=(b" " * 10_000 for _ in range(50)), headers={"Content-Type": "application/json"}

@@ -30,7 +30,6 @@ def test_what_is_put_is_read(tmp_path_factory: pytest.TempPathFactory, data: byt
     ref = blobs.put(data)
     assert (ref.sha256, ref.n_bytes) == (hashlib.sha256(data).hexdigest(), len(data))
     assert blobs.read(ref.sha256) == data
-    blobs.verify(ref.sha256)
 
 
 def test_a_file_is_copied_or_adopted(blobs: Blobs, tmp_path: Path) -> None:
@@ -68,8 +67,6 @@ def test_damage_is_found(blobs: Blobs) -> None:
     blobs.path(ref.sha256).write_bytes(b"preciouS")
     with pytest.raises(BlobDamaged, match=ref.sha256):
         blobs.read(ref.sha256)
-    with pytest.raises(BlobDamaged):
-        blobs.verify(ref.sha256)
 
 
 def test_delete_may_be_repeated(blobs: Blobs) -> None:

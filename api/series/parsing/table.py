@@ -47,11 +47,6 @@ class Columns:
     time_unit: str = ""
     counts_steps: bool = False
 
-    @property
-    def used(self) -> list[int]:
-        """Indices of the columns that are read, the time column first."""
-        return ([] if self.time is None else [self.time]) + self.indices
-
 
 @dataclass
 class Table:
