@@ -105,6 +105,17 @@ class RegularizationSpec(Spec):
     noise: float = Field(
         default=0.0, ge=0, le=1.0, description="Std of Gaussian noise added to the teacher signal (standardised units)."
     )
+    smoothing: Auto | Literal["off"] | Annotated[int, Field(ge=5, le=999)] = Field(
+        default="auto",
+        description="Rows (odd) of the local cubic fits that replace the training rows. `auto`: by cross-validation for each "
+        "channel, and none unless the channel shows white noise on a smooth signal. Validation, test rows and report stay as they are.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> RegularizationSpec:
+        if isinstance(self.smoothing, int) and self.smoothing % 2 == 0:
+            raise ValueError("smoothing must be an odd number of rows")
+        return self
 
 
 class TrainSpec(Spec):

@@ -8,6 +8,7 @@ import numpy as np
 
 from domain.errors import ConstantSeries, ErrorItem, column_pointer
 from dynamics.training.settings import Settings
+from dynamics.training.smoothing import smooth
 from dynamics.training.split import Segments, Split
 from models.trained import embed
 
@@ -18,7 +19,7 @@ class TrainingData:
     std: np.ndarray  # (N,)
     train: list[np.ndarray]  # (T_i, N_e) of each segment long enough for one embedded row
     validation: list[np.ndarray]
-    series: np.ndarray  # (rows, N_e) the training segments end to end
+    series: np.ndarray  # (rows, N_e) the training segments end to end, denoised: what sequences are drawn from
     starts: np.ndarray  # rows of `series` at which a sequence of T + 1 rows fits into its segment
 
     @property
@@ -42,11 +43,16 @@ def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingDa
     def embedded(segments: Segments) -> list[np.ndarray]:
         return [embed((part - mean) / std, lags) for _, part in segments if len(part) > lags[-1]]
 
+    def denoised(segments: Segments) -> Segments:
+        return [
+            (first, np.stack([smooth(part[:, c], w) for c, w in enumerate(settings.smoothing)], axis=1))
+            for first, part in segments
+        ]
+
     train = embedded(parts.train)
     starts, passed = [], 0
     for part in train:
         starts.append(np.arange(passed, passed + len(part) - settings.sequence_length))
         passed += len(part)
-    return TrainingData(
-        mean, std, train, embedded(parts.validation), np.concatenate(train), np.concatenate(starts).astype(np.int64)
-    )
+    series = np.concatenate(embedded(denoised(parts.train)))
+    return TrainingData(mean, std, train, embedded(parts.validation), series, np.concatenate(starts).astype(np.int64))

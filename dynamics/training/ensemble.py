@@ -46,7 +46,7 @@ class Ensemble:
         self.stop = threading.Event()
         self.before = 0.0  # seconds spent by earlier attempts
         self.began = self.saved = self.reported = time.perf_counter()
-        self.dropped = 0
+        self.dropped: set[int] = set()  # runs not begun for lack of time
 
     @property
     def seconds(self) -> float:
@@ -59,7 +59,7 @@ class Ensemble:
         self._resume()
         self._add(settings.seeds)
         self._wave()
-        failed = sum(1 for s in self.states[: settings.seeds] if not _good(s))
+        failed = sum(1 for s in self.states[: settings.seeds] if s.finished and not _good(s))
         if failed and self._remaining() > 0:
             self._add(settings.seeds + failed)
             self._wave()
@@ -85,7 +85,7 @@ class Ensemble:
         return self.engine.settings.budget_seconds * USABLE_BUDGET - self.seconds
 
     def _wave(self) -> None:
-        pending = [k for k, s in enumerate(self.states) if not s.finished]
+        pending = [k for k, s in enumerate(self.states) if not s.finished and k not in self.dropped]
         lock = threading.Lock()
 
         def work() -> None:
@@ -95,7 +95,7 @@ class Ensemble:
                         return
                     k = pending.pop(0)
                 if self._too_late(self.states[k]):
-                    self.dropped += 1
+                    self.dropped.add(k)
                     continue
                 deadline = time.perf_counter() + self._remaining()
                 runner = SeedRunner(self.engine, self.states[k], self.judge, deadline)

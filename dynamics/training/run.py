@@ -48,7 +48,7 @@ def train(
     settings = resolve(spec, parts, len(channels), dt, analysis)
     data = prepare(parts, settings, channels)
     engine = CompiledEngine(settings, data)
-    referee = Referee(data)
+    referee = Referee(data, analysis)
 
     def build(theta: np.ndarray) -> TrainedModel:
         params, observation = restore(settings, theta, data.n_observed)
@@ -137,7 +137,7 @@ def _history(
     if settings.forcing.kind == "gtf":
         document["kept_alpha"] = float(best.learner.alpha[0])  # of the kept run: replacements and adaptive runs differ
     if ensemble.dropped or any(s.capped for s in states):
-        cut = f"{sum(s.capped for s in states)} of {len(states)} runs were shortened, {ensemble.dropped} not begun"
+        cut = f"{sum(s.capped for s in states)} of {len(states)} runs were shortened, {len(ensemble.dropped)} not begun"
         why["budget"] = f"budget_seconds = {settings.budget_seconds:g} struck: {cut}; another run may differ"
     end = bounds(segments, 0)[1]
     validation, test = bounds(parts.validation, end), bounds(parts.test, end)

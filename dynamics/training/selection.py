@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import welch
 
-from dynamics.kernels import free_run
+from domain.results import LyapunovAnalysis
+from dynamics.kernels import free_run, lyapunov_qr
 from dynamics.training.data import TrainingData
 from models import TrainedModel
 
@@ -26,6 +27,11 @@ SPECTRUM_WEIGHT = 2.0  # Hellinger distances are bounded by 1, divergences of hi
 LATE_SIZE = 1_500  # parameters; larger models are run for fewer steps, down to a tenth, or judging would cost more than training
 COARSE_BINS, LEAST_COVERAGE, LOSS_WEIGHT = 8, 0.5, 10.0
 NEVER_THERE = 1e3
+EXPONENT_STARTS, EXPONENT_STEPS = 4, 5_000
+EXPONENT_TOLERANCE, EXPONENT_WEIGHT = (
+    0.2,
+    2.0,
+)  # relative: finite runs and noisy data blur the exponent of a good model as well
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,19 @@ class Judgement:
     d_stsp: float | None = None
     d_h: float | None = None
     prediction_error: float | None = None
+    lambda_max: float | None = None  # per time unit; only where an analysis gives one to compare with
 
     def validation(self) -> dict[str, float | None]:
-        return {"d_stsp": self.d_stsp, "d_h": self.d_h, "prediction_error": self.prediction_error}
+        measures = {"d_stsp": self.d_stsp, "d_h": self.d_h, "prediction_error": self.prediction_error}
+        return measures if self.lambda_max is None else measures | {"lambda_max": self.lambda_max}
 
 
 class Referee:
     """Compares free runs with the training and validation data."""
 
-    def __init__(self, data: TrainingData) -> None:
-        known = np.concatenate([data.series, *data.validation])
+    def __init__(self, data: TrainingData, analysis: LyapunovAnalysis | None = None) -> None:
+        self.expected = _expected_exponent(analysis)
+        known = np.concatenate([*data.train, *data.validation])
         self.center, self.axes = _leading_axes(known)
         projected = self.project(known)
         spread = projected.std(axis=0)
@@ -73,20 +82,41 @@ class Referee:
             runs, late = model.observe(states[TRANSIENT_STEPS:]), model.observe(late_states)  # (steps, starts, N_e)
             bounded = (np.abs(runs) < 1e3).all(axis=(0, 2)) & (np.abs(late) < 1e3).all(axis=(0, 2))  # false for NaN
             error = self.prediction_error(model)
+            exponent = self.exponent(model, states[-1])
         if bounded.sum() < N_STARTS / 2:
-            return Judgement(np.inf, "diverged", "its free runs leave the attractor for infinity", None, None, error)
+            return Judgement(
+                np.inf, "diverged", "its free runs leave the attractor for infinity", None, None, error, exponent
+            )
         runs, late = runs[:, bounded], self.project(late[:, bounded])
         visited = np.concatenate([self.project(runs), late]).reshape(-1, late.shape[-1])
         d_stsp = self._divergence(visited)
         if d_stsp is None:
-            return Judgement(NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error)
+            return Judgement(
+                NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error, exponent
+            )
         d_h = float(np.mean(_hellinger(self.spectrum, _spectrum(runs, self.window))))
         lost = 1 - np.mean(self._coverage(late) > LEAST_COVERAGE) * np.mean(bounded)
-        score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost
+        score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost + self._disagreement(exponent)
         if lost >= 0.5:
             why = f"{lost:.0%} of its free runs leave most of the attractor for a fixed point or a small cycle"
-            return Judgement(score, "collapsed", why, d_stsp, d_h, error)
-        return Judgement(score, "ok", "", d_stsp, d_h, error)
+            return Judgement(score, "collapsed", why, d_stsp, d_h, error, exponent)
+        return Judgement(score, "ok", "", d_stsp, d_h, error, exponent)
+
+    def exponent(self, model: TrainedModel, states: np.ndarray) -> float | None:
+        """Largest Lyapunov exponent of the model's free runs, per time unit; None where nothing is known to compare it with."""
+        if self.expected is None:
+            return None
+        steps = int(EXPONENT_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
+        spectrum, _ = lyapunov_qr(model, states[:EXPONENT_STARTS], steps, 0)
+        return float(spectrum[0] / model.dt) if np.isfinite(spectrum[0]) else None
+
+    def _disagreement(self, exponent: float | None) -> float:
+        """By how much an exponent misses the measured one beyond what the data leave open, as a part of the score."""
+        if self.expected is None:
+            return 0.0
+        value, tolerance = self.expected
+        miss = 1.0 if exponent is None else abs(exponent - value) / value
+        return EXPONENT_WEIGHT * max(0.0, miss - tolerance)
 
     def _coverage(self, late: np.ndarray) -> np.ndarray:
         """(starts,): share of the data that lies in coarse cells which a run still visits in its last half.
@@ -119,6 +149,17 @@ class Referee:
             return None
         p, q = ((h + PSEUDO_COUNT) / (h.sum() + PSEUDO_COUNT * h.size) for h in (self.histogram, generated))
         return float(np.sum(p * np.log(p / q)))
+
+
+def _expected_exponent(analysis: LyapunovAnalysis | None) -> tuple[float, float] | None:
+    """lambda_max of chaotic data and the relative tolerance to grant a model; None where the data give no such number."""
+    if analysis is None or analysis.verdict.kind != "chaotic":
+        return None
+    measured = analysis.lambda_max
+    if measured.value is None or not measured.value > 0:
+        return None
+    half = 0.0 if measured.ci is None else (measured.ci[1] - measured.ci[0]) / 2
+    return measured.value, max(EXPONENT_TOLERANCE, half / measured.value)
 
 
 def _leading_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,12 +12,13 @@ from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.specs import TrainSpec
 from dynamics.forcing import Forcing, resolve_forcing
+from dynamics.training.smoothing import windows
 from dynamics.training.split import Split
 from models import ARCHITECTURES
 
 MAX_IDENTITY_COORDINATES = 10  # more observed coordinates than this are read out from a smaller latent space
 AFFINE_LATENT_DIM = 16
-UPDATES, SEEDS, LONGEST_SEQUENCE = 12_000, 4, 200
+UPDATES, SEEDS, LONGEST_SEQUENCE = 12_000, 10, 200
 NOMINAL_SPEED = 1e11  # floating-point operations per second of two ordinary cores; a figure, not a measurement,
 # so that the same request trains the same model on an idle and on a busy machine
 
@@ -30,6 +31,7 @@ class Settings:
     observation: str
     forcing: Forcing
     lags: list[int]
+    smoothing: list[int]  # rows of the local fits that replace each channel in training; 0: the data themselves
     sequence_length: int
     batch_size: int
     updates: int
@@ -72,6 +74,7 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
         observation=observation,
         forcing=forcing,
         lags=lags,
+        smoothing=windows(spec, parts.train, n_channels, why),
         sequence_length=length,
         batch_size=spec.batch_size,
         updates=updates,
