@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -65,6 +67,16 @@ _DETAILS = {
     413: "The body is larger than the limit for this path; /v1/capabilities names the limits.",
     416: "The range lies outside the content; the Content-Range header names its size.",
 }
+
+
+@contextmanager
+def pointing_to(pointer: str, kind: type[DomainError]) -> Iterator[None]:
+    """Say where in the request the mistake lies that the store found."""
+    try:
+        yield
+    except kind as error:
+        error.errors = error.errors or [ErrorItem(pointer=pointer, detail=error.detail)]
+        raise
 
 
 def problem_types() -> dict[str, type[DomainError]]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.dependencies import Services, unknown
+from api.errors import pointing_to
 from api.forecasts import service as forecasts
 from domain.errors import DomainError, ErrorItem, InvalidParameters, NotFound, SeriesTooShort, UnknownChannel
 from domain.ids import is_id
@@ -71,7 +72,7 @@ def _check_on_model(services: Services, tenant: str, request: EvaluateJob | Fore
     """A stored model against a series, or from a context."""
     if not is_id(request.model_id, "model"):
         raise _missing("model", request.model_id)
-    with _at("/model_id", NotFound):
+    with pointing_to("/model_id", NotFound):
         model = services.load_model(tenant, request.model_id)
     if request.channels is not None and request.channels != model.trained.channels:
         names = ", ".join(model.trained.channels)
@@ -88,14 +89,14 @@ def _check_on_model(services: Services, tenant: str, request: EvaluateJob | Fore
 def _series(session: Session, tenant: str, series_id: str) -> SeriesRow:
     if not is_id(series_id, "series"):
         raise _missing("series", series_id)
-    with _at("/series_id", NotFound):
+    with pointing_to("/series_id", NotFound):
         return series.get(session, series_id, tenant=tenant)
 
 
 def _check_analysis(session: Session, tenant: str, analysis_id: str, row: SeriesRow, channels: Sequence[str]) -> None:
     if not is_id(analysis_id, "analysis"):
         raise _missing("analysis", analysis_id)
-    with _at("/analysis_id", NotFound):
+    with pointing_to("/analysis_id", NotFound):
         analysis = results.get(session, AnalysisRow, analysis_id, tenant=tenant)
     if analysis.series_id != row.id:
         raise _wrong("/analysis_id", f"This analysis is of series {analysis.series_id}, not of {row.id}.")
@@ -186,16 +187,6 @@ def _missing(resource: str, id: str) -> NotFound:
     error = unknown(resource, id)
     error.errors = [ErrorItem(pointer=f"/{resource}_id")]
     return error
-
-
-@contextmanager
-def _at(pointer: str, kind: type[DomainError]) -> Iterator[None]:
-    """Say where in the request the mistake lies that the store found."""
-    try:
-        yield
-    except kind as error:
-        error.errors = error.errors or [ErrorItem(pointer=pointer)]
-        raise
 
 
 @contextmanager

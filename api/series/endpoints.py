@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.dependencies import BlobsDep, DatabaseDep, SeriesId, ServicesDep, TenantDep
-from api.errors import problem_responses
+from api.errors import pointing_to, problem_responses
 from api.headers import IfNoneMatch, matches
 from api.pagination import Cursor, Limit, PageOut
 from api.results import IMMUTABLE
@@ -18,6 +18,7 @@ from api.series.receiving import receive
 from api.series.schemas import ChannelNames, SeriesData, SeriesFields, SeriesOut
 from api.series.storing import Scratch
 from api.tables import MEDIA_TYPES, Format, negotiate
+from domain.errors import UnknownChannel
 from store import series
 
 router = APIRouter(prefix="/v1/series", tags=["series"])
@@ -181,7 +182,8 @@ def get_series_data(
     chosen = negotiate(format, accept)
     with database.read() as session:
         row = series.get(session, id, tenant=tenant)
-    columns = series.channel_indices(row, channels)
+    with pointing_to("/query/channels", UnknownChannel):
+        columns = series.channel_indices(row, channels)
     selection = exporting.select(row, series.load_values(blobs, row), columns, start, stop, max_points)
     headers = IMMUTABLE | {"ETag": service.etag(row, chosen), "Vary": "Accept"}
     if matches(if_none_match, headers["ETag"]):

@@ -84,20 +84,28 @@ def _check_finite(times: np.ndarray, column: str) -> None:
         raise InvalidSeries(f"{detail} Choose another unit of time.", [huge.error_item(column, detail)])
 
 
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}."
+
+
 def _check_increasing(times: np.ndarray, column: str) -> None:
     duplicate, unordered = Places(), Places()
     for start, steps in _steps(times):
         duplicate.add(start + np.flatnonzero(steps == 0))
         unordered.add(start + np.flatnonzero(steps < 0))
     if unordered.total:
-        detail = f"{unordered.total} rows are earlier than the row before them."
+        detail = _count(
+            unordered.total, "row is earlier than the row before it", "rows are earlier than the row before them"
+        )
         raise UnorderedTimes(
             f"{detail} Sort the rows by {column!r}; if the file holds several recordings one after another, "
             "upload each by itself.",
             [unordered.error_item(column, detail)],
         )
     if duplicate.total:
-        detail = f"{duplicate.total} rows have the same time as the row before them."
+        detail = _count(
+            duplicate.total, "row has the time of the row before it", "rows have the time of the row before them"
+        )
         raise DuplicateTimes(
             f"{detail} Keep one row for each time, or print the times with more digits.",
             [duplicate.error_item(column, detail)],

@@ -86,6 +86,9 @@ def _remarks(times: np.ndarray | None, spec: SeriesSpec, segments: Sequence[Segm
     if times is None and spec.dt is None:
         detail = "Neither dt nor a time column was given: one step is the unit of time, and rates are per step."
         issues.append(Places().issue("dt_assumed", "info", detail))
+    elif not spec.time_unit:
+        detail = "No unit of time was given: times and rates are in the unnamed unit of dt. Upload with time_unit to name it."
+        issues.append(Places().issue("time_unit_unknown", "info", detail))
     usable = sum(s.stop - s.start for s in segments)
     if usable < FEW_STEPS:
         detail = f"{usable} usable steps are few: most estimates want at least {FEW_STEPS}."

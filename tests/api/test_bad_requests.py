@@ -183,6 +183,14 @@ TABLE = [
     get(
         "unknown format", f"/v1/forecasts/fct_{'0' * 32}?format=xls", 422, "invalid_parameters", "/query/format", "csv"
     ),
+    get(
+        "unknown channel of data",
+        "/v1/series/@series/data?channels=x,z",
+        422,
+        "unknown_channel",
+        "/query/channels",
+        "it has x, y",
+    ),
     get("bad range", "/v1/models/@model/artifacts/model.json", 400, "bad_request", None, "range", Range="bytes=z"),
     Bad("wrong method", "/v1/capabilities", 405, "method_not_allowed", None, "does not know this method", method="PUT"),
 ]

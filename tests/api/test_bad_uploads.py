@@ -240,8 +240,10 @@ TABLE: dict[str, Bad] = {
         csv("0,1", "1,", "2,3", "3,"), 422, "series_too_short", "consecutive", {"missing": "split"}, rows=[1, 3]
     ),
     # Clocks.
-    "duplicate times": Bad(clock(0, 1, 1, 2, 3), 422, "duplicate_times", "1 rows", pointer="/columns/t", rows=[2]),
-    "times that go back": Bad(clock(0, 1, 2, 1.5, 3), 422, "unordered_times", "1 rows", pointer="/columns/t", rows=[3]),
+    "duplicate times": Bad(clock(0, 1, 1, 2, 3), 422, "duplicate_times", "1 row has", pointer="/columns/t", rows=[2]),
+    "times that go back": Bad(
+        clock(0, 1, 2, 1.5, 3), 422, "unordered_times", "1 row is", pointer="/columns/t", rows=[3]
+    ),
     "irregular sampling": Bad(
         clock(0, 1, 2, 3.2, 4, 5, 6),
         422,

@@ -199,6 +199,13 @@ def test_without_dt_a_step_is_the_unit() -> None:
     assert codes(audited) == ["dt_assumed"]
 
 
+def test_a_unit_of_time_that_nobody_named_is_remarked() -> None:
+    values = rng.normal(size=1000)
+    assert codes(run(values, dt=0.5)) == ["time_unit_unknown"]
+    assert codes(run(values, np.arange(1000.0))) == ["time_unit_unknown"]
+    assert codes(run(values, dt=0.5, time_unit="h")) == []
+
+
 @pytest.mark.parametrize(
     ("times", "error", "rows"),
     [
@@ -291,7 +298,7 @@ def test_too_short(values: np.ndarray) -> None:
 def test_constant_channels() -> None:
     assert "channel 'c0' is constant" in refused(ConstantSeries, np.full(50, 0.1)).detail
     assert "all 3 channels" in refused(ConstantSeries, np.ones((50, 3))).detail
-    mixed = run(np.stack([np.full(1000, 0.1), rng.normal(size=1000)], axis=1), dt=1)
+    mixed = run(np.stack([np.full(1000, 0.1), rng.normal(size=1000)], axis=1), dt=1, time_unit="s")
     issue = mixed.profile.issues[0]
     assert (issue.code, issue.severity, issue.pointer) == ("constant_channel", "warning", "/columns/c0")
     assert mixed.profile.channels[0].std == 0.0
@@ -299,23 +306,23 @@ def test_constant_channels() -> None:
 
 def test_nearly_constant_channel() -> None:
     values = np.stack([1 + 1e-13 * rng.normal(size=1000), rng.normal(size=1000)], axis=1)
-    assert codes(run(values, dt=1)) == ["nearly_constant_channel"]
+    assert codes(run(values, dt=1, time_unit="s")) == ["nearly_constant_channel"]
 
 
 def test_outliers_are_named() -> None:
     values = rng.normal(size=(5000, 2))
     values[[17, 1234], 1] = [500.0, -300.0]
-    (issue,) = run(values, dt=1).profile.issues
+    (issue,) = run(values, dt=1, time_unit="s").profile.issues
     assert (issue.code, issue.pointer, issue.rows) == ("outliers", "/columns/c1", [17, 1234])
 
 
 def test_few_levels() -> None:
-    assert codes(run(rng.integers(0, 16, 1000), dt=1)) == ["few_levels"]
-    assert run(rng.integers(0, 5000, 20_000), dt=1).profile.channels[0].n_unique == 1000
+    assert codes(run(rng.integers(0, 16, 1000), dt=1, time_unit="s")) == ["few_levels"]
+    assert run(rng.integers(0, 5000, 20_000), dt=1, time_unit="s").profile.channels[0].n_unique == 1000
 
 
 def test_few_steps() -> None:
-    assert codes(run(rng.normal(size=100), dt=1)) == ["few_steps"]
+    assert codes(run(rng.normal(size=100), dt=1, time_unit="s")) == ["few_steps"]
 
 
 def test_numbers_too_large_to_compute_with() -> None:
