@@ -220,6 +220,10 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
     reason = None
     if kind == "noise":
         reason = "The series cannot be told from linearly correlated noise: it has no measurable exponents."
+    elif kind == "undecided" and not work.findings.nonlinear:
+        reason = (
+            "No model was found that forecasts the series beyond linear correlation: nothing to measure exponents on."
+        )
     level = spec.confidence_level
     if reason is None:
         lambda_max = Quantity(

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from domain.specs import LyapunovSpec
-from dynamics.lyapunov import analyze, clock
+from dynamics.lyapunov import analyze, clock, verdict
+from dynamics.lyapunov.evidence import Recurrence
 
 
 def henon(n):
@@ -150,3 +151,35 @@ def test_a_spent_budget_never_says_noise():
 
 def test_an_ample_budget_is_not_reported_as_cut():
     assert "budget-cut-search" not in codes(run(henon(1500), budget_seconds=600))
+
+
+def test_exponents_are_withheld_where_no_nonlinear_model_was_found(monkeypatch):
+    """A linear model's exponents say nothing about a series that might be anything."""
+    monkeypatch.setattr(verdict, "PREDICTABLE", 2.0)  # anything counts as predictable
+    a = run(np.random.default_rng(1).standard_normal((1500, 2)))
+    assert a.verdict.kind == "undecided"
+    assert a.lambda_max.value is None
+    assert a.lambda_max.reason
+    assert a.predictability.time is None
+
+
+FINDINGS = {
+    "is_flow": True, "period_steps": 30.0, "lambda_max": -0.1, "lambda_low": -0.2, "lambda_high": 0.0, "sum_of_exponents": -1.0,
+    "nearest_zero": -3.0, "linear_error": 0.8, "model_error": 0.8, "gain_error": 0.02, "horizon_steps": 30, "noise": 0.01,
+    "recurrence": Recurrence(0.9, 400, 0.9), "decay": 1.0, "zero_one": 1.0, "dimension": 4.5, "free_run": False, "linear_best": True,
+    "whole_spectrum": True, "space_dimension": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({}, "noise"),
+        ({"dimension": 2.5}, "undecided"),
+        ({"dimension": 2.0, "space_dimension": 2}, "noise"),
+        ({"linear_error": 0.12, "model_error": 0.12}, "undecided"),
+        ({"search_cut": True}, "undecided"),
+    ],
+)
+def test_noise_is_not_said_against_evidence(change, kind):
+    assert verdict.judge(verdict.Findings(**(FINDINGS | change))).kind == kind
