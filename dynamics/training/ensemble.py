@@ -19,6 +19,7 @@ from dynamics.training.seeds import SeedRunner, SeedState
 from dynamics.training.selection import Judgement
 
 POLL_SECONDS, REPORT_SECONDS, CHECKPOINT_SECONDS = 0.1, 0.5, 5.0
+ENOUGH_RUNS = 4
 USABLE_BUDGET = 0.97  # the rest is for choosing and building the model
 
 
@@ -29,7 +30,7 @@ def usable_threads() -> int:
 
 
 class Ensemble:
-    """Trains `settings.seeds` runs, replaces those that failed, and keeps what each of them found."""
+    """Trains `settings.seeds` runs, replaces failed ones where fewer than ENOUGH_RUNS are left, and keeps what each of them found."""
 
     def __init__(
         self,
@@ -59,9 +60,10 @@ class Ensemble:
         self._resume()
         self._add(settings.seeds)
         self._wave()
-        failed = sum(1 for s in self.states[: settings.seeds] if s.finished and not _good(s))
-        if failed and self._remaining() > 0:
-            self._add(settings.seeds + failed)
+        begun = [s for s in self.states[: settings.seeds] if s.finished]
+        missing = min(ENOUGH_RUNS, len(begun)) - sum(map(_good, begun))
+        if missing > 0 and self._remaining() > 0:
+            self._add(settings.seeds + missing)
             self._wave()
         return [s for s in self.states if s.update > 0 or s.finished]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from domain.base import Quantity
 from domain.errors import ConstantSeries, InvalidParameters, SeriesTooShort
 from domain.jobs import Progress
 from domain.specs import TrainSpec
 from dynamics.reporting import Diverged, Interrupted, Reporter
 from dynamics.training import ensemble, held_out, seeds, train
 from dynamics.training.engine import CompiledEngine
+from dynamics.training.selection import Referee
+from models import TrainedModel
 
 
 def lorenz63(n_steps: int, dt: float = 0.02) -> np.ndarray:
@@ -232,3 +236,45 @@ def test_a_model_reconstructs_a_scalar_series_through_its_lags(series: np.ndarra
     assert units.shape == (200, 1)
     assert np.all(np.abs(units) < 60)
     assert np.all(model.residual_std > 0)
+
+
+def chaotic(value: float, ci: tuple[float, float] | None = None, kind: str = "chaotic") -> SimpleNamespace:
+    """What the referee reads of an analysis."""
+    return SimpleNamespace(verdict=SimpleNamespace(kind=kind), lambda_max=Quantity(value=value, ci=ci, unit="1/s"))
+
+
+def logistic_model(r: float) -> tuple[TrainedModel, list[np.ndarray]]:
+    """z -> r z (1 - z) by linear interpolation on 400 pieces, and a run of the logistic map at r = 4."""
+    knots = np.linspace(0, 1, 401)
+    slopes = np.diff(r * knots * (1 - knots)) / np.diff(knots)
+    params = {
+        "A": np.array([slopes[0]]),
+        "W1": np.diff(slopes)[None, :],
+        "W2": np.ones((399, 1)),
+        "h1": np.zeros(1),
+        "h2": -knots[1:-1],
+    }
+    rows, x = [], 0.3
+    for _ in range(2000):
+        x = 4 * x * (1 - x)
+        rows.append([x])
+    one = np.ones(1)
+    model = TrainedModel("shplrnn", params, {}, ["x"], 0 * one, one, [0], 0.5, "s", residual_std=0 * one)
+    return model, [np.array(rows)]
+
+
+def test_a_model_whose_exponent_misses_the_measured_one_scores_worse() -> None:
+    model, series = logistic_model(3.999)
+    data = SimpleNamespace(train=series, validation=[])
+    truth = np.log(2) / 0.5  # per time unit, of the logistic map at r = 4
+
+    def judged(analysis: SimpleNamespace | None):
+        return Referee(data, analysis).judge(model)
+
+    plain, agreeing = judged(None), judged(chaotic(truth))
+    assert plain.lambda_max is None
+    assert agreeing.lambda_max == pytest.approx(truth, rel=0.05)
+    assert agreeing.score == pytest.approx(plain.score)
+    assert judged(chaotic(2 * truth)).score == pytest.approx(plain.score + 2 * (0.5 - 0.2), abs=0.05)
+    assert judged(chaotic(2 * truth, ci=(truth, 3 * truth))).score == pytest.approx(plain.score, abs=0.05)
+    assert judged(chaotic(2 * truth, kind="periodic")).score == pytest.approx(plain.score)
