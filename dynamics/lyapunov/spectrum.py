@@ -12,6 +12,9 @@ from dynamics.lyapunov.states import States
 
 N_BATCHES = 32
 MIN_DRAWS = 4
+FREE_RUN_FLOPS = (
+    1.5e9  # of all free runs of the chosen model: work, not time, so that a busy machine gives the same answer
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,9 @@ def measure(
         error = float(np.sqrt(batch_covariance(means)[0, 0]))
         if error < precision * abs(float(means[:, 0].mean())) and i >= 1:
             break
-        if clock.spent_since(began) > 0.12 or clock.elapsed - began > 1.5:
+        if (i + 1) * (chunk + transient) * model.flops(n_exponents) > FREE_RUN_FLOPS:
+            break
+        if clock.spent_since(began) > 0.12 and clock.left() < 0.35:
             break
     free_growth = np.concatenate(runs) if runs else None
     chosen = growth if free_growth is None else free_growth
