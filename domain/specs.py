@@ -145,10 +145,10 @@ class TrainSpec(Spec):
         default=30.0, gt=0, le=86_400, description="Wall-clock seconds for training, compilation not counted."
     )
     validation_fraction: float = Field(
-        default=0.1, gt=0, lt=0.9, description="Tail of the training part that chooses among seeds and checkpoints."
+        default=0.05, gt=0, lt=0.9, description="Tail of the training part that chooses among seeds and checkpoints."
     )
     test_fraction: float = Field(
-        default=0.2,
+        default=0.1,
         ge=0,
         lt=0.9,
         description="Tail of the series held out for the report; never seen in training or selection.",

@@ -107,7 +107,7 @@ TABLE = [
     train("unknown forcing", "forcing/kind", "'stf', 'gtf', 'none'", forcing={"kind": "love"}),
     train("alpha of 2", "forcing/alpha", "less than or equal to 1, not 2", forcing={"kind": "gtf", "alpha": 2}),
     train("lags out of order", "", "embedding_lags must start with 0 and increase", embedding_lags=[1, 0]),
-    train("sequence longer than the series", "sequence_length", "has 400 steps", sequence_length=5000),
+    train("sequence longer than the series", "sequence_length", "has 446 steps", sequence_length=5000),
     train("latent space too small", "latent_dim", "at least 2", latent_dim=1, observation={"kind": "identity"}),
     train("nothing left to train on", "", "at least 5 %", validation_fraction=0.5, test_fraction=0.5),
     jobs("model of nothing", 404, "not_found", "/model_id", MDL, kind="evaluate", model_id=MDL, series_id=None),

@@ -198,8 +198,8 @@ def test_divergence_is_told_with_advice(series: np.ndarray) -> None:
 
 
 def test_a_short_series_is_refused_with_the_numbers(series: np.ndarray) -> None:
-    with pytest.raises(SeriesTooShort, match=r"43 rows; a sequence of 50 steps needs 51"):
-        run(series[:60])
+    with pytest.raises(SeriesTooShort, match=r"47 rows; a sequence of 50 steps needs 51"):
+        run(series[:55])
     with pytest.raises(SeriesTooShort, match="needs 11"):
         run(series[:12], sequence_length="auto")
 
@@ -221,9 +221,9 @@ def test_parts_are_consecutive_and_the_held_out_part_is_the_tail(series: np.ndar
     np.testing.assert_array_equal(tail, series[1220:])
     _, history = run(series)
     assert (history.train_steps, history.validation_steps, history.test_steps) == (
-        (0, 1080),
-        (1080, 1200),
-        (1200, 1500),
+        (0, 1282),
+        (1282, 1350),
+        (1350, 1500),
     )
 
 
