@@ -29,9 +29,11 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
 CMD ["uvicorn", "--factory", "api.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--log-level", "warning"]
 
 FROM base AS worker
-# torch without CUDA by default; --build-arg TORCH_INDEX=https://pypi.org/simple for the one that can use a GPU.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --only-binary :all: --constraint constraints.txt --extra-index-url "${TORCH_INDEX}" numba torch
+# The default index has torch with CUDA, several gigabytes. For the CPU build name an index that has it:
+# --build-arg PIP_ARGS="--extra-index-url ..."
+ARG PIP_ARGS=""
+# hadolint ignore=SC2086
+RUN pip install --only-binary :all: --constraint constraints.txt ${PIP_ARGS} numba torch
 COPY . .
 # Compiled kernels are kept beside the data, so that they survive the container.
 ENV XDG_CACHE_HOME=/data/cache

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Further arguments for pip, such as  make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# Further arguments for pip, such as an index with CPU builds of torch: make install PIP_ARGS="--extra-index-url ..."
 PIP_ARGS    ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 ARGS        ?=

@@ -11,6 +11,7 @@ from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
 from domain.results import ForecastStart, LyapunovSpectrum, Predictability
 from domain.series import Segment
 from domain.specs import ForecastContext
+from models.trained import TrainedModel
 
 
 def start_in_series(
@@ -66,15 +67,18 @@ def context_values(
     return np.array(context.values, dtype=np.float64), ForecastStart(index=None, time=start)
 
 
-def predictability_of(spectrum: LyapunovSpectrum, *, dt: float, time_unit: str) -> Predictability:
-    """Doubling time of an error by the largest exponent of a model: ln 2 / lambda_max.
+def predictability_of(spectrum: LyapunovSpectrum, model: TrainedModel) -> Predictability:
+    """Doubling time of an error, ln 2 / lambda, with the larger of the model's own exponent and the one measured in its data.
 
-    `time` is None, with the reason, where nothing diverges or the spectrum is empty.
+    Members of a forecast part as the model has it, but they part from the truth as the system has it: a model that is
+    tamer than its data must not promise more than they allow. `time` is None, with the reason, where nothing diverges.
     """
-    largest = spectrum.exponents[0] if spectrum.exponents else None
-    if largest is None:
-        return Predictability(unit=time_unit, reason=spectrum.reason or "the model's largest exponent is unknown")
-    if largest <= 0:
-        return Predictability(unit=time_unit, reason="the model's largest Lyapunov exponent is not positive")
-    time = math.log(2) / largest
-    return Predictability(time=time, steps=int(time / dt), unit=time_unit)
+    own = spectrum.exponents[0] if spectrum.exponents else None
+    measured = model.card.get("lambda_max")
+    known = [exponent for exponent in (own, measured) if exponent is not None]
+    if not known:
+        return Predictability(unit=model.time_unit, reason=spectrum.reason or "the model's largest exponent is unknown")
+    if max(known) <= 0:
+        return Predictability(unit=model.time_unit, reason="the model's largest Lyapunov exponent is not positive")
+    time = math.log(2) / max(known)
+    return Predictability(time=time, steps=int(time / model.dt), unit=model.time_unit)

@@ -54,7 +54,7 @@ def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoade
             weights = results.artifact(session, model_id, MODEL_WEIGHTS)
         trained = TrainedModel.from_safetensors(blobs.read(weights.sha256))
         spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
-        predictability = predictability_of(spectrum, dt=trained.dt, time_unit=trained.time_unit)
+        predictability = predictability_of(spectrum, trained)
         return LoadedModel(model_id, row.series_id, trained, predictability)
 
     return load

@@ -32,7 +32,7 @@ def run(context: Context) -> Outcome:
         values,
         spec=request.params,
         start=start,
-        predictability=predictability_of(spectrum, dt=model.dt, time_unit=model.time_unit),
+        predictability=predictability_of(spectrum, model),
         reporter=context.reporter,
     )
     document = ForecastOut(
