@@ -23,6 +23,7 @@ from dynamics.lyapunov.verdict import Findings, judge
 from dynamics.reporting import Reporter
 
 MINUS_INFINITY = -600.0  # nats per step: a column that vanished
+REGULAR = 0.1  # nats per period: more growth than this belongs to no periodic or quasi-periodic motion
 
 
 @dataclass
@@ -223,6 +224,11 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
     elif kind == "undecided" and not work.findings.nonlinear:
         reason = (
             "No model was found that forecasts the series beyond linear correlation: nothing to measure exponents on."
+        )
+    elif kind in ("periodic", "quasi-periodic") and work.findings.lambda_max * work.findings.period_steps > REGULAR:
+        reason = (
+            f"The motion is {kind}: states that it visits do not part. The fitted model expands in a direction in which "
+            "the data do not vary, so its exponents say nothing about them."
         )
     level = spec.confidence_level
     if reason is None:

@@ -269,3 +269,15 @@ def test_progress_rises_and_a_stop_is_heard(lorenz_series):
     listener.stop = True
     with pytest.raises(Interrupted):
         analyze([lorenz_series], dt=0.01, time_unit="s", spec=LyapunovSpec(), reporter=listener)
+
+
+def test_a_regular_motion_gets_no_exponents_of_directions_it_does_not_show():
+    """A sampled sine fills two dimensions; what a model does in the other directions of an embedding is not its dynamics."""
+    x = np.round(np.sin(0.3 * np.arange(260)), 6)[:, None]
+    result = analyze([x], dt=1.0, time_unit="", spec=LyapunovSpec())
+    assert result.verdict.kind == "periodic"
+    if result.lambda_max.value is None:
+        assert "do not part" in (result.lambda_max.reason or "")
+        assert result.lyapunov_spectrum.exponents == []
+    else:
+        assert abs(result.lambda_max.value) < 0.01
