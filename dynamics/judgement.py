@@ -68,8 +68,8 @@ def _verdict(found: Findings) -> tuple[VerdictKind, str]:
     worst: Grade = max(grades.values(), key=["good", "fair", "poor"].index)
     if worst != "good" and _settles_on_a_cycle(found):
         return "collapsed", (
-            "The series is chaotic, but the model's largest exponent is not positive: it settles on a cycle. "
-            + _RETRAIN
+            f"The series is chaotic, but the model's largest exponent, {found.exponents[0]:.3g}, is not a tenth of the series' "
+            f"{found.lambda_max:.3g}: it settles on a cycle, or nearly so. {_RETRAIN}"
         )
     words = {
         "attractor": {
