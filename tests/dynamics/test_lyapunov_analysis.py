@@ -15,6 +15,7 @@ from domain.errors import ConstantSeries, InvalidParameters, NonFiniteValues, Se
 from domain.specs import LyapunovSpec
 from dynamics.lyapunov import analyze
 from dynamics.reporting import Interrupted, Reporter
+from systems import henon, logistic
 
 
 def integrate(field, x0, n, dt, transient=1000, substeps=2):
@@ -42,22 +43,6 @@ def roessler(x):
 
 def van_der_pol(x):
     return np.array([x[1], (1 - x[0] ** 2) * x[1] - x[0]])
-
-
-def henon(n):
-    out = np.empty((n + 100, 2))
-    out[0] = 0.1, 0.1
-    for t in range(1, n + 100):
-        out[t] = 1 - 1.4 * out[t - 1, 0] ** 2 + out[t - 1, 1], 0.3 * out[t - 1, 0]
-    return out[100:]
-
-
-def logistic(n, r=4.0):
-    out = np.empty((n, 1))
-    out[0] = 0.3141
-    for t in range(1, n):
-        out[t] = r * out[t - 1] * (1 - out[t - 1])
-    return out
 
 
 def noisy(x, share, seed):
