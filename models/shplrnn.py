@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from models.base import Architecture, Params
+from models.algebra import frobenius, gate, largest, positive_definite, relu, uniform
+from models.base import Architecture, Params, Size
 
 
 class ShPLRNN(Architecture):
@@ -23,37 +24,54 @@ class ShPLRNN(Architecture):
 
     name: ClassVar[str] = "shplrnn"
     citation: ClassVar[str] = "Hess et al. 2023, Generalized teacher forcing for learning chaotic dynamics, ICML, eq. 2"
+    hidden_role: ClassVar[str | None] = "hidden units"
 
     @staticmethod
-    def shapes(latent_dim: int, hidden_dim: int) -> dict[str, tuple[int, ...]]:
-        m, h = latent_dim, hidden_dim
+    def shapes(size: Size) -> dict[str, tuple[int, ...]]:
+        m, h = size.latent, size.hidden
         return {"A": (m,), "W1": (m, h), "W2": (h, m), "h1": (m,), "h2": (h,)}
 
     @staticmethod
-    def init(rng: np.random.Generator, latent_dim: int, hidden_dim: int) -> dict[str, np.ndarray]:
-        """A and W as in the published code: A near a contraction of a random positive matrix' diagonal, W uniform in 1/sqrt(fan-in)."""
-        m, h = latent_dim, hidden_dim
-        gaussian = rng.standard_normal((m, m))
-        positive = gaussian @ gaussian.T / m + np.eye(m)
+    def size(params: Params) -> Size:
+        m, h = params["W1"].shape
+        return Size(int(m), int(h))
+
+    @staticmethod
+    def init(rng: np.random.Generator, size: Size) -> dict[str, np.ndarray]:
+        """A: diagonal of a random positive definite matrix (Talathi & Vartak 2016); W1, W2, h2: uniform in 1 / sqrt(fan-in)."""
+        m, h = size.latent, size.hidden
         return {
-            "A": np.diagonal(positive / np.linalg.eigvalsh(positive).max()).copy(),
-            "W1": rng.uniform(-1, 1, (m, h)) / np.sqrt(h),
-            "W2": rng.uniform(-1, 1, (h, m)) / np.sqrt(m),
+            "A": np.diagonal(positive_definite(rng, m)).copy(),
+            "W1": uniform(rng, (m, h), h),
+            "W2": uniform(rng, (h, m), m),
             "h1": np.zeros(m),
-            "h2": rng.uniform(-1, 1, h) / np.sqrt(h),
+            "h2": uniform(rng, (h,), h),
         }
 
     @staticmethod
     def step(params: Params, z: Any, xp: Any = np) -> Any:
-        hidden = xp.clip(z @ params["W2"].T + params["h2"], 0, None)
+        hidden = relu(z @ params["W2"].T + params["h2"], xp)
         return params["A"] * z + hidden @ params["W1"].T + params["h1"]
 
     @staticmethod
     def jacobian(params: Params, z: Any, xp: Any = np) -> Any:
         """diag(A) + W1 diag[W2 z + h2 > 0] W2 (the sub-gradient at the kink is 0, as in torch)."""
-        w1, w2 = params["W1"], params["W2"]
-        gate = xp.where(z @ w2.T + params["h2"] > 0, xp.ones_like(params["h2"]), xp.zeros_like(params["h2"]))
-        return xp.diag(params["A"]) + (w1 * gate[..., None, :]) @ w2
+        gates = gate(z @ params["W2"].T + params["h2"], xp)
+        return xp.diag(params["A"]) + (params["W1"] * gates[..., None, :]) @ params["W2"]
+
+    @staticmethod
+    def problem(size: Size) -> str | None:
+        return None if size.hidden >= 1 else "a shallow PLRNN needs at least one hidden unit"
+
+    @staticmethod
+    def identity(params: Params) -> dict[str, float] | None:
+        """The thresholds h2 are free, as W1 = 0 silences the hidden units."""
+        return {"A": 1.0, "W1": 0.0, "W2": 0.0, "h1": 0.0}
+
+    @staticmethod
+    def jacobian_bound(params: Params) -> float | None:
+        """max|A| + ||W1||_F ||W2||_F, as the gates (clipped: differences of two gates) lie in [-1, 1]."""
+        return largest(params["A"]) + frobenius(params["W1"]) * frobenius(params["W2"])
 
 
 class ClippedShPLRNN(ShPLRNN):
@@ -65,14 +83,12 @@ class ClippedShPLRNN(ShPLRNN):
     @staticmethod
     def step(params: Params, z: Any, xp: Any = np) -> Any:
         drive = z @ params["W2"].T
-        hidden = xp.clip(drive + params["h2"], 0, None) - xp.clip(drive, 0, None)
+        hidden = relu(drive + params["h2"], xp) - relu(drive, xp)
         return params["A"] * z + hidden @ params["W1"].T + params["h1"]
 
     @staticmethod
     def jacobian(params: Params, z: Any, xp: Any = np) -> Any:
         """diag(A) + W1 diag([W2 z + h2 > 0] - [W2 z > 0]) W2."""
-        w1, w2, h2 = params["W1"], params["W2"], params["h2"]
-        drive = z @ w2.T
-        one, zero = xp.ones_like(h2), xp.zeros_like(h2)
-        gate = xp.where(drive + h2 > 0, one, zero) - xp.where(drive > 0, one, zero)
-        return xp.diag(params["A"]) + (w1 * gate[..., None, :]) @ w2
+        drive = z @ params["W2"].T
+        gates = gate(drive + params["h2"], xp) - gate(drive, xp)
+        return xp.diag(params["A"]) + (params["W1"] * gates[..., None, :]) @ params["W2"]
