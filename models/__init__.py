@@ -7,6 +7,6 @@ evaluation and forecasts (no torch needed), torch is the training reference, and
 
 from models.base import ARCHITECTURES, Architecture
 from models.shplrnn import ClippedShPLRNN, ShPLRNN
-from models.trained import TrainedModel
+from models.trained import Drive, Inputs, TrainedModel
 
-__all__ = ["ARCHITECTURES", "Architecture", "ClippedShPLRNN", "ShPLRNN", "TrainedModel"]
+__all__ = ["ARCHITECTURES", "Architecture", "ClippedShPLRNN", "Drive", "Inputs", "ShPLRNN", "TrainedModel"]

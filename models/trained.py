@@ -10,26 +10,61 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from models.base import ARCHITECTURES, Architecture
+from models.base import ARCHITECTURES, Architecture, Size
 
 FORMAT = "attractor-model/1"
+DRIVEN_FORMAT = "attractor-model/2"  # has inputs: a reader of format 1 would run it as if it had none
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """External inputs of a model: z_t = F(z_{t-1}) + C s~_t with s~_t = (s_t - mean) / std, s_t being the inputs in row t."""
+
+    channels: list[str]
+    mean: np.ndarray  # (K,)
+    std: np.ndarray  # (K,)
+    C: np.ndarray  # (M, K)
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Inputs in their own units (T, K) -> standardised (T, K), float64."""
+        values = np.asarray(values, float)
+        if values.ndim != 2 or values.shape[1] != len(self.channels):
+            raise ValueError(f"inputs of shape (T, {len(self.channels)}) are needed, not {values.shape}")
+        return (values - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Drive:
+    """The inputs of a batch of runs: step k (k = 0 is the first) of run b uses values[(rows[b] + k) % L].
+
+    A run that starts at the observation of row t is driven from row t + 1 on. Whoever makes a drive sees to it that runs
+    do not wrap unless that is meant.
+    """
+
+    values: np.ndarray  # (L, K) standardised
+    rows: np.ndarray  # (B,) int
+
+    def at(self, step: int) -> np.ndarray:
+        """Inputs of every run at one step, (B, K)."""
+        return self.values[(self.rows + step) % len(self.values)]
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """z_t = F(z_{t-1}), x~_t = observe(z_t), where x~ is the standardised, delay-embedded series.
+    """z_t = F(z_{t-1}) + C s_t, x~_t = observe(z_t), where x~ is the standardised, delay-embedded series, s_t its inputs.
 
     With N channels and L lags the embedded observation has N_e = N L coordinates, the channels at lag 0 first:
-    x~_t = [(x_t - mean) / std, (x_{t - lags[1]} - mean) / std, ...].
-    Observation models: identity, x~ = z[:N_e]; affine, x~ = B z + b with z = B^+ (x~ - b).
-    For the identity with M > N_e the other units start at L0 x~ (learned).
+    x~_t = [(x_t - mean) / std, (x_{t - lags[1]} - mean) / std, ...]. Inputs are not embedded.
+    Observation models: identity, x~ = z[:N_e]; affine, x~ = B z[:R] + b with z[:R] = B^+ (x~ - b), where the map says how
+    many units R are read (`Architecture.read_units`: all but the memory cells of the LSTM). The other units start at
+    zero; for the identity with M > N_e they start at L0 x~ (learned).
     """
 
     architecture: str
     params: dict[str, np.ndarray]
     observation: dict[
         str, np.ndarray
-    ]  # {} for identity with M = N_e, {"L0": (M - N_e, N_e)} for M > N_e, {"B": (N_e, M), "b": (N_e,)} for affine
+    ]  # {} for identity with M = N_e, {"L0": (M - N_e, N_e)} for M > N_e, {"B": (N_e, R), "b": (N_e,)} for affine
     channels: list[str]
     mean: np.ndarray  # (N,)
     std: np.ndarray  # (N,)
@@ -41,18 +76,37 @@ class TrainedModel:
     minimum: np.ndarray | None = None  # (N,) of the training data, own units; None: unknown
     maximum: np.ndarray | None = None
     noise_std: np.ndarray | None = None  # (N_e,) std of the measurement noise, standardised units; None: unknown
+    inputs: Inputs | None = None  # None: autonomous
 
     @property
     def map(self) -> type[Architecture]:
         return ARCHITECTURES[self.architecture]
 
     @property
+    def size(self) -> Size:
+        return self.map.size(self.params)
+
+    @property
     def latent_dim(self) -> int:
-        return int(self.params["A"].shape[0])
+        return self.size.latent
 
     @property
     def hidden_dim(self) -> int:
-        return int(self.params["h2"].shape[0])
+        """Hidden units; 0 for a map that has none."""
+        return self.size.hidden
+
+    @property
+    def layers(self) -> int:
+        return self.size.layers
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the parameters."""
+        return np.dtype(np.result_type(*self.params.values()))
+
+    @property
+    def input_channels(self) -> list[str]:
+        return [] if self.inputs is None else self.inputs.channels
 
     @property
     def n_observed(self) -> int:
@@ -61,7 +115,8 @@ class TrainedModel:
 
     @property
     def n_parameters(self) -> int:
-        return int(sum(a.size for a in (*self.params.values(), *self.observation.values())))
+        coupling = 0 if self.inputs is None else self.inputs.C.size
+        return int(sum(a.size for a in (*self.params.values(), *self.observation.values())) + coupling)
 
     @property
     def measurement_std(self) -> np.ndarray:
@@ -91,7 +146,9 @@ class TrainedModel:
     def encode(self, embedded: np.ndarray) -> np.ndarray:
         """Latent state of embedded observations: (..., N_e) -> (..., M)."""
         if "B" in self.observation:
-            return (embedded - self.observation["b"]) @ np.linalg.pinv(self.observation["B"]).T
+            read = (embedded - self.observation["b"]) @ np.linalg.pinv(self.observation["B"]).T
+            unread = self.latent_dim - read.shape[-1]
+            return np.concatenate([read, np.zeros((*read.shape[:-1], unread), read.dtype)], axis=-1) if unread else read
         if "L0" in self.observation:
             return np.concatenate([embedded, embedded @ self.observation["L0"].T], axis=-1)
         return embedded
@@ -99,34 +156,66 @@ class TrainedModel:
     def observe(self, z: np.ndarray) -> np.ndarray:
         """Embedded, standardised observation of latent states: (..., M) -> (..., N_e)."""
         if "B" in self.observation:
-            return z @ self.observation["B"].T + self.observation["b"]
+            return z[..., : self.observation["B"].shape[1]] @ self.observation["B"].T + self.observation["b"]
         return z[..., : self.n_observed]
 
     def to_units(self, embedded: np.ndarray) -> np.ndarray:
         """The channels at lag 0 in the series' own units: (..., N_e) -> (..., N)."""
         return embedded[..., : len(self.channels)] * self.std + self.mean
 
-    def step(self, z: np.ndarray) -> np.ndarray:
-        return self.map.step(self.params, z)
+    def step(self, z: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
+        """F(z) + C s: states (..., M), standardised inputs (..., K) -> (..., M).
+
+        Raises ValueError for a model with inputs that is given none, and the other way round.
+        """
+        following = self.map.step(self.params, z)
+        if self.inputs is None:
+            if s is not None:
+                raise ValueError("the model has no inputs")
+            return following
+        if s is None:
+            raise ValueError(f"the model is driven by {', '.join(self.inputs.channels)}: its step needs their values")
+        return following + np.asarray(s, self.inputs.C.dtype) @ self.inputs.C.T
 
     def jacobian(self, z: np.ndarray) -> np.ndarray:
+        """dF/dz (..., M, M); inputs, being added, do not enter."""
         return self.map.jacobian(self.params, z)
 
-    def free_run(self, z0: np.ndarray, n_steps: int) -> np.ndarray:
-        """States after 1..n_steps steps from z0: (..., M) -> (n_steps, ..., M). Diverged states are inf or NaN, never an error."""
+    def free_run(self, z0: np.ndarray, n_steps: int, drive: Drive | None = None) -> np.ndarray:
+        """States after 1..n_steps steps from z0: (..., M) -> (n_steps, ..., M). Diverged states are inf or NaN, never an error.
+
+        A model with inputs needs a drive, with one row per state: (B, M) and (B,).
+        """
+        self.check_drive(drive, z0.shape[:-1])
         states = np.empty((n_steps, *z0.shape), dtype=z0.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             z = z0
             for t in range(n_steps):
-                z = self.step(z)
+                z = self.step(z, None if drive is None else drive.at(t))
                 states[t] = z
         return states
+
+    def check_drive(self, drive: Drive | None, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless `drive` is what runs of this shape need: None without inputs, else (L, K) values and one row each."""
+        if (drive is None) != (self.inputs is None):
+            channels = ", ".join(self.input_channels)
+            raise ValueError(
+                f"the model is driven by {channels}: a run needs a drive" if channels else "the model has no inputs"
+            )
+        if drive is None or self.inputs is None:
+            return
+        k = len(self.inputs.channels)
+        if drive.values.ndim != 2 or drive.values.shape[1] != k or not len(drive.values):
+            raise ValueError(f"the drive of the model has values of shape (L, {k}), not {drive.values.shape}")
+        if np.shape(drive.rows) != shape:
+            raise ValueError(f"a drive names one row per run: {shape}, not {np.shape(drive.rows)}")
 
     def as_float64(self) -> TrainedModel:
         return replace(
             self,
             params={k: v.astype(np.float64) for k, v in self.params.items()},
             observation={k: v.astype(np.float64) for k, v in self.observation.items()},
+            inputs=None if self.inputs is None else replace(self.inputs, C=self.inputs.C.astype(np.float64)),
         )
 
     def to_safetensors(self) -> bytes:
@@ -139,7 +228,7 @@ class TrainedModel:
             for name, value in (("minimum", self.minimum), ("maximum", self.maximum), ("noise_std", self.noise_std))
             if value is not None
         }
-        header = {
+        header: dict[str, Any] = {
             "format": FORMAT,
             "architecture": self.architecture,
             "channels": self.channels,
@@ -148,6 +237,10 @@ class TrainedModel:
             "time_unit": self.time_unit,
             "card": self.card,
         }
+        if self.inputs is not None:
+            header |= {"format": DRIVEN_FORMAT, "input_channels": self.inputs.channels}
+            named = {"C": self.inputs.C, "mean": self.inputs.mean, "std": self.inputs.std}
+            tensors |= {f"inputs.{k}": np.ascontiguousarray(v) for k, v in named.items()}
         return save_tensors(tensors, metadata={"attractor": json.dumps(header, sort_keys=True, allow_nan=False)})
 
     @classmethod
@@ -155,14 +248,14 @@ class TrainedModel:
         """Inverse of `to_safetensors`. Raises ValueError for a file that is not one of ours."""
         size = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + size]).get("__metadata__", {}).get("attractor", "{}"))
-        if header.get("format") != FORMAT:
-            raise ValueError(f"not a model file of format {FORMAT}")
+        if header.get("format") not in (FORMAT, DRIVEN_FORMAT):
+            raise ValueError(f"not a model file of format {FORMAT} or {DRIVEN_FORMAT}")
         tensors = load_tensors(data)
 
         def part(prefix: str) -> dict[str, np.ndarray]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        series = part("series.")
+        series, inputs = part("series."), part("inputs.")
         return cls(
             architecture=header["architecture"],
             params=part("map."),
@@ -178,6 +271,7 @@ class TrainedModel:
             minimum=series.get("minimum"),
             maximum=series.get("maximum"),
             noise_std=series.get("noise_std"),
+            inputs=Inputs(channels=header["input_channels"], **inputs) if inputs else None,
         )
 
 
