@@ -9,11 +9,18 @@ from pydantic import Field, model_validator
 
 from domain.base import Spec
 from domain.jobs import JobKind
+from domain.training_specs import (
+    ArchitectureName,
+    Auto,
+    AutoObservationSpec,
+    ForcingSpec,
+    LearningRateSpec,
+    ObservationSpec,
+    RegularizationSpec,
+)
 
 MAX_HORIZON_STEPS = 1_000_000
 MAX_SYNC_HORIZON_STEPS = 10_000
-Auto = Literal["auto"]
-ArchitectureName = Literal["shplrnn", "clipped-shplrnn"]
 
 
 class LyapunovSpec(Spec):
@@ -29,115 +36,69 @@ class LyapunovSpec(Spec):
     embedding_delay: Auto | Annotated[int, Field(ge=1, le=10_000)] = Field(
         default="auto", description="Delay in steps."
     )
-    n_exponents: Auto | Annotated[int, Field(ge=1, le=64)] = "auto"
-    confidence_level: float = Field(default=0.9, gt=0.5, lt=1.0)
-    budget_seconds: float = Field(default=20.0, gt=0, le=3600)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-
-
-class IdentityObservationSpec(Spec):
-    """x = first N latent units."""
-
-    kind: Literal["identity"] = "identity"
-
-
-class AffineObservationSpec(Spec):
-    """x = B z + b, with B learned."""
-
-    kind: Literal["affine"] = "affine"
-
-
-class AutoObservationSpec(Spec):
-    """Identity, or affine for more than 10 observed coordinates."""
-
-    kind: Literal["auto"] = "auto"
-
-
-ObservationSpec = Annotated[
-    AutoObservationSpec | IdentityObservationSpec | AffineObservationSpec, Field(discriminator="kind")
-]
-
-
-class SparseForcingSpec(Spec):
-    """Sparse teacher forcing: the state is replaced by the data every `interval_steps` (Mikhaeil et al. 2022)."""
-
-    kind: Literal["stf"] = "stf"
-    interval_steps: Auto | Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default="auto", description="`auto` is ln 2 / (lambda_max dt), the predictability time in steps."
+    n_exponents: Auto | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto", description="How many exponents are reported, largest first; `auto`: all that the data carry."
     )
-
-
-class GeneralizedForcingSpec(Spec):
-    """Generalised teacher forcing: z <- (1 - alpha) z + alpha z_data before every step (Hess et al. 2023)."""
-
-    kind: Literal["gtf"] = "gtf"
-    alpha: Auto | Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default="auto", description="Strength of the forcing."
-    )
-    adaptive: bool = Field(
-        default=False,
-        description="Re-estimate alpha during training from the Jacobian products (Hess et al. 2023, aGTF).",
-    )
-    estimate: Literal["arithmetic-mean", "geometric-mean", "largest-norm", "parameter-bound"] = Field(
-        default="arithmetic-mean",
-        description="How adaptive forcing estimates the norm of a Jacobian: norm of the mean, geometric mean of the norms, "
-        "largest norm along a sequence, or a bound from the parameters.",
-    )
-
-
-class NoForcingSpec(Spec):
-    """Plain back-propagation through time, for comparison: its gradients explode on chaotic data."""
-
-    kind: Literal["none"] = "none"
-
-
-ForcingSpec = Annotated[SparseForcingSpec | GeneralizedForcingSpec | NoForcingSpec, Field(discriminator="kind")]
-
-
-class LearningRateSpec(Spec):
-    peak: Annotated[float, Field(gt=0, le=1.0)] | Auto = "auto"
-    final: float = Field(default=1e-6, gt=0, le=1.0)
-    schedule: Literal["one-cycle", "exponential", "constant"] = "one-cycle"
-
-
-class RegularizationSpec(Spec):
-    l2: float = Field(default=0.0, ge=0, description="Weight decay on all parameters.")
-    noise: float = Field(
-        default=0.0, ge=0, le=1.0, description="Std of Gaussian noise added to the teacher signal (standardised units)."
-    )
-    smoothing: Auto | Literal["off"] | Annotated[int, Field(ge=5, le=999)] = Field(
-        default="auto",
-        description="Rows (odd) of the local cubic fits that replace the training rows. `auto`: by cross-validation for each "
-        "channel, and none unless the channel shows white noise on a smooth signal. Validation, test rows and report stay as they are.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> RegularizationSpec:
-        if isinstance(self.smoothing, int) and self.smoothing % 2 == 0:
-            raise ValueError("smoothing must be an odd number of rows")
-        return self
+    confidence_level: float = Field(default=0.9, gt=0.5, lt=1.0, description="Level of the confidence intervals.")
+    budget_seconds: float = Field(default=20.0, gt=0, le=3600, description="Wall-clock seconds for the analysis.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="All randomness comes from it.")
 
 
 class TrainSpec(Spec):
     """Parameters of `kind: train`."""
 
-    architecture: Auto | ArchitectureName = "auto"
-    latent_dim: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
-    hidden_dim: Auto | Annotated[int, Field(ge=1, le=2048)] = "auto"
-    observation: ObservationSpec = AutoObservationSpec()
-    forcing: Auto | ForcingSpec = "auto"
+    architecture: Auto | ArchitectureName = Field(
+        default="auto", description="The map that is learned; /v1/capabilities describes them. `auto`: clipped-shplrnn."
+    )
+    latent_dim: Auto | Annotated[int, Field(ge=1, le=256)] = Field(
+        default="auto", description="Units of the latent state. `auto`: by architecture and observed coordinates."
+    )
+    hidden_dim: Auto | Annotated[int, Field(ge=1, le=2048)] = Field(
+        default="auto",
+        description="Second size of the architectures that have one: hidden units of the shallow and deep PLRNN, bases of the "
+        "dendritic PLRNN, rectified units of the AL-RNN.",
+    )
+    layers: Auto | Annotated[int, Field(ge=1, le=8)] = Field(
+        default="auto", description="Hidden layers of the deep-plrnn; no other architecture has them."
+    )
+    observation: ObservationSpec = Field(
+        default=AutoObservationSpec(), description="How the observed coordinates are read from the latent state."
+    )
+    forcing: Auto | ForcingSpec = Field(
+        default="auto", description="How training pulls the state back to the data. `auto`: generalised forcing."
+    )
+    input_channels: Annotated[list[str], Field(max_length=256)] = Field(
+        default=[],
+        description="Channels that drive the system from outside (linear coupling, z_t = F(z_(t-1)) + C s_t); they are not "
+        "reconstructed, and forecasts need their future values.",
+    )
     embedding_lags: (
         Auto | Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1, max_length=20)]
     ) = Field(
         default="auto",
         description="Delay embedding of the observations: lags in steps, the first must be 0. `auto`: [0], or the analysis' embedding for a scalar series.",
     )
-    sequence_length: Auto | Annotated[int, Field(ge=2, le=10_000)] = "auto"
-    batch_size: int = Field(default=16, ge=1, le=1024)
-    updates: Auto | Annotated[int, Field(ge=1, le=10_000_000)] = "auto"
-    optimizer: Literal["radam"] = "radam"
-    learning_rate: LearningRateSpec = LearningRateSpec()
-    regularization: RegularizationSpec = RegularizationSpec()
+    sequence_length: Auto | Annotated[int, Field(ge=2, le=10_000)] = Field(
+        default="auto", description="Steps of the sequences that training draws from the series."
+    )
+    batch_size: int = Field(default=16, ge=1, le=1024, description="Sequences of one update.")
+    updates: Auto | Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default="auto",
+        description="Parameter updates of each run. `auto`: as many as the budget affords, at most 12,000.",
+    )
+    optimizer: Literal["radam", "adam", "adamw"] = Field(
+        default="radam", description="Rectified Adam, Adam, or Adam with decoupled weight decay."
+    )
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Largest Euclidean norm of the whole gradient; longer ones are scaled down to it. Default: no clipping.",
+    )
+    learning_rate: LearningRateSpec = Field(
+        default=LearningRateSpec(), description="The learning rate over the updates."
+    )
+    regularization: RegularizationSpec = Field(
+        default=RegularizationSpec(), description="Terms added to the loss, noise and smoothing of the data."
+    )
     seeds: Auto | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto", description="How many runs are trained; the best on validation data is kept."
     )
@@ -153,9 +114,21 @@ class TrainSpec(Spec):
         lt=0.9,
         description="Tail of the series held out for the report; never seen in training or selection.",
     )
-    standardize: bool = True
-    precision: Literal["float32", "float64"] = "float32"
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    standardize: bool = Field(
+        default=True, description="Train on observed channels of mean 0 and std 1 (inputs always are)."
+    )
+    precision: Literal["float32", "float64"] = Field(
+        default="float32", description="Floating-point numbers of training; evaluation and forecasts use float64."
+    )
+    engine: Auto | Literal["compiled", "torch"] = Field(
+        default="auto",
+        description="`compiled`: CPU kernels. `torch`: the plain reference, slower by two orders of magnitude on a CPU, and the "
+        "one that runs on a GPU. `auto`: what the device wants.",
+    )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="`cuda` needs a worker with a GPU, and uses the torch engine."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the first run; the others count up from it.")
 
     @model_validator(mode="after")
     def _check(self) -> TrainSpec:
@@ -164,6 +137,10 @@ class TrainSpec(Spec):
         lags = self.embedding_lags
         if lags != "auto" and (lags[0] != 0 or any(b <= a for a, b in itertools.pairwise(lags))):
             raise ValueError("embedding_lags must start with 0 and increase")
+        if self.device == "cuda" and self.engine == "compiled":
+            raise ValueError('device cuda needs the torch engine: set engine to "torch" or "auto", or device to "cpu"')
+        if len(set(self.input_channels)) < len(self.input_channels):
+            raise ValueError("input_channels names a channel twice")
         return self
 
 
@@ -175,11 +152,24 @@ class EvaluateSpec(Spec):
         ge=0,
         description="First step of the reference part; default: the model's held-out part, or 0 for another series.",
     )
-    stop_index: int | None = Field(default=None, ge=1)
-    prediction_horizon_steps: int = Field(default=20, ge=1, le=10_000)
-    lyapunov_steps: int = Field(default=20_000, ge=100, le=10_000_000)
-    valid_prediction_threshold: float = Field(default=0.4, gt=0, le=2.0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    stop_index: int | None = Field(
+        default=None,
+        ge=1,
+        description="Step after the last of the reference part; default: the end of what start_index is in.",
+    )
+    prediction_horizon_steps: int = Field(
+        default=20, ge=1, le=10_000, description="Free steps after which the prediction error is measured."
+    )
+    lyapunov_steps: int = Field(
+        default=20_000,
+        ge=100,
+        le=10_000_000,
+        description="Steps of the free run that gives the model's Lyapunov spectrum.",
+    )
+    valid_prediction_threshold: float = Field(
+        default=0.4, gt=0, le=2.0, description="Normalised error at which a prediction ceases to be valid."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="All randomness comes from it.")
 
 
 Row = Annotated[list[float | None], Field(max_length=4096)]
@@ -188,22 +178,35 @@ Row = Annotated[list[float | None], Field(max_length=4096)]
 class ForecastContext(Spec):
     """Recent observations sent with the request, in the series' own units and channel order, oldest first."""
 
-    values: Annotated[list[Row], Field(min_length=1, max_length=100_000)]
+    values: Annotated[list[Row], Field(min_length=1, max_length=100_000)] = Field(
+        description="Rows, one value per observed channel of the model."
+    )
     time_start: float | None = Field(default=None, description="Time of the first row of `values`; 0 when absent.")
 
 
 class ForecastSpec(Spec):
     """Parameters of a forecast."""
 
-    horizon_steps: Annotated[int, Field(ge=1, le=MAX_HORIZON_STEPS)] | None = None
-    horizon_lyapunov_times: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    horizon_steps: Annotated[int, Field(ge=1, le=MAX_HORIZON_STEPS)] | None = Field(
+        default=None, description="Length of the forecast in steps; give this or horizon_lyapunov_times."
+    )
+    horizon_lyapunov_times: Annotated[float, Field(gt=0, le=10_000)] | None = Field(
+        default=None, description="Length of the forecast in Lyapunov times, 1 / lambda_max of the model's analysis."
+    )
     start_index: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
         description="The forecast begins at this step of the stored series, from the data before it; default: the series' end.",
     )
-    context: ForecastContext | None = None
+    context: ForecastContext | None = Field(
+        default=None, description="Recent observations to start from, in place of a stored series."
+    )
+    inputs: Annotated[list[Row], Field(min_length=1, max_length=MAX_HORIZON_STEPS)] | None = Field(
+        default=None,
+        description="Future values of the model's input channels in its order and own units, one row for each of the "
+        "horizon's steps, the first for the first step; required by a model with inputs, and by no other.",
+    )
     quantiles: Annotated[list[Annotated[float, Field(ge=1e-4, le=1 - 1e-4)]], Field(max_length=9)] = Field(
-        default=[0.05, 0.95]
+        default=[0.05, 0.95], description="Quantiles of the ensemble that are reported beside its median."
     )
     samples: int = Field(
         default=100,
@@ -211,7 +214,7 @@ class ForecastSpec(Spec):
         le=1000,
         description="Members of the ensemble that starts within the model's own one-step uncertainty.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32, description="All randomness comes from it.")
 
     @model_validator(mode="after")
     def _check(self) -> ForecastSpec:
@@ -225,9 +228,9 @@ class ForecastSpec(Spec):
 class ReconstructSpec(Spec):
     """Parameters of `kind: reconstruct`: analyse, tune the forcing, train, evaluate."""
 
-    lyapunov: LyapunovSpec = LyapunovSpec()
-    train: TrainSpec = TrainSpec()
-    evaluate: EvaluateSpec = EvaluateSpec()
+    lyapunov: LyapunovSpec = Field(default=LyapunovSpec(), description="The analysis that tunes the forcing.")
+    train: TrainSpec = Field(default=TrainSpec(), description="The training.")
+    evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="The report.")
 
 
 SPECS: dict[JobKind, type[Spec]] = {
@@ -240,7 +243,7 @@ SPECS: dict[JobKind, type[Spec]] = {
 
 
 class JobLimits(Spec):
-    timeout_s: int = Field(default=7200, ge=1, le=604_800)
+    timeout_s: int = Field(default=7200, ge=1, le=604_800, description="Seconds after which the job is given up.")
 
 
 class _JobRequest(Spec):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.results import LyapunovAnalysis
-from domain.specs import ForcingSpec, GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
+from domain.training_specs import ForcingSpec, GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
 from models.base import Architecture, Params
 
 USUAL_ALPHA = 0.15  # what noisy, well-sampled flows want; chosen on Lorenz-63 over a hundred settings

@@ -16,7 +16,7 @@ from domain.results import (
     Predictability,
     Verdict,
 )
-from domain.specs import GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
+from domain.training_specs import GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
 from dynamics.forcing import estimate_alpha, resolve_forcing
 from models import ShPLRNN
 
