@@ -5,7 +5,15 @@ Numbers of two variants are never compared. Definitions, sources and what each m
 """
 
 from dynamics.measures.d_h import d_h
-from dynamics.measures.d_stsp import MAX_BINNED_CHANNELS, d_stsp, d_stsp_binned, d_stsp_binned_2s, d_stsp_mixture
+from dynamics.measures.d_stsp import (
+    MAX_BINNED_CHANNELS,
+    d_stsp,
+    d_stsp_all,
+    d_stsp_binned,
+    d_stsp_binned_2s,
+    d_stsp_mixture,
+    d_stsp_mixtures,
+)
 from dynamics.measures.kaplan_yorke import kaplan_yorke_dimension
 from dynamics.measures.prediction_error import prediction_error
 from dynamics.measures.valid_prediction_time import valid_prediction_time
@@ -14,9 +22,11 @@ __all__ = [
     "MAX_BINNED_CHANNELS",
     "d_h",
     "d_stsp",
+    "d_stsp_all",
     "d_stsp_binned",
     "d_stsp_binned_2s",
     "d_stsp_mixture",
+    "d_stsp_mixtures",
     "kaplan_yorke_dimension",
     "prediction_error",
     "valid_prediction_time",

@@ -8,11 +8,11 @@ import numpy as np
 
 from domain.base import Measure, MeasureParameters
 from dynamics.reporting import Reporter
-from models import TrainedModel
+from models.trained import Drive, TrainedModel
 
 FreeRun = Callable[
-    [np.ndarray, int], np.ndarray
-]  # (z0 (B, M), n_steps) -> states after 1..n_steps steps (n_steps, B, M)
+    [np.ndarray, int, Drive | None], np.ndarray
+]  # (z0 (B, M), n_steps, drive) -> states after 1..n_steps steps (n_steps, B, M)
 _MAX_START_STEPS = 2_000_000  # bounds the work: n_starts * n_steps
 _BLOCK_VALUES = 500_000  # bounds the memory: n_steps * B * M
 
@@ -22,6 +22,8 @@ def prediction_error(
     segments: list[np.ndarray],
     n_steps: int = 20,
     *,
+    inputs: list[np.ndarray] | None = None,
+    max_starts: int | None = None,
     scale: np.ndarray | None = None,
     free_run: FreeRun | None = None,
     reporter: Reporter | None = None,
@@ -29,21 +31,23 @@ def prediction_error(
     """PE(n): mean squared error at horizon n over all starts and coordinates, on standardised data.
 
     PE(n) = mean_{t, i} ((x^_{t+n, i} - x_{t+n, i}) / s_i)^2, x^ = observe(F^n(encode(x_t))), for every t <= T - n of every segment;
-    where that is more than 2e6 / n starts, evenly spaced ones. `segments` are embedded observations, list of (T_i, N_e);
-    `scale` s (N_e,) is their std unless given, so that predicting the mean scores 1. `persistence` among the parameters is
+    where that is more than 2e6 / n (or `max_starts`), evenly spaced ones. `segments` are embedded observations, list of
+    (T_i, N_e), `inputs` the standardised inputs of the same rows, (T_i, K), which a driven model is told: it is asked for
+    x, not for its inputs. `scale` s (N_e,) is the segments' std unless given, so that predicting the mean scores 1. `persistence` among the parameters is
     what x^_{t+n} = x_t scores. Source: Koppe et al. 2019; Hess et al. 2023. It says nothing about the attractor: runs that
     later collapse can score perfectly.
     """
     variant = f"mse-{n_steps}"
     pooled = np.concatenate(segments)
-    starts = start_rows(segments, n_steps, max(200, _MAX_START_STEPS // n_steps))
+    most = max(200, _MAX_START_STEPS // n_steps)
+    starts = start_rows(segments, n_steps, most if max_starts is None else min(most, max_starts))
     if not starts.size:
         return Measure(reason=f"no segment has more than {n_steps} steps", variant=variant)
     scale = pooled.std(axis=0) if scale is None else scale
     if (constant := np.flatnonzero(scale == 0)).size:
         return Measure(reason=f"coordinate {constant[0]} of the true series does not vary", variant=variant)
     squares, persistence, diverged = 0.0, 0.0, 0
-    for x0, truth, predicted in predictions(model, pooled, starts, n_steps, free_run, reporter):
+    for x0, truth, predicted in predictions(model, pooled, starts, n_steps, free_run, reporter, driving(inputs)):
         error = _mean_square((predicted[-1] - truth[-1]) / scale)
         diverged += int(np.sum(~np.isfinite(error)))
         squares += float(error[np.isfinite(error)].sum())
@@ -67,6 +71,11 @@ def start_rows(segments: list[np.ndarray], n_steps: int, max_starts: int) -> np.
     return rows if rows.size <= max_starts else rows[np.linspace(0, rows.size - 1, max_starts).astype(np.int64)]
 
 
+def driving(inputs: list[np.ndarray] | None) -> np.ndarray | None:
+    """Inputs of the segments end to end, so that row t of the pooled segments has row t of them: (T, K)."""
+    return None if inputs is None else np.concatenate(inputs)
+
+
 def predictions(
     model: TrainedModel,
     pooled: np.ndarray,
@@ -74,8 +83,12 @@ def predictions(
     n_steps: int,
     free_run: FreeRun | None,
     reporter: Reporter | None,
+    inputs: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Free runs from rows of the data, in blocks of bounded memory: x0 (B, N_e), truth and prediction (n_steps, B, N_e)."""
+    """Free runs from rows of the data, in blocks of bounded memory: x0 (B, N_e), truth and prediction (n_steps, B, N_e).
+
+    `inputs` (T, K): standardised, of the rows of `pooled`; a run from row t is driven from row t + 1 on.
+    """
     run = free_run or model.free_run
     width = max(model.latent_dim, model.n_observed)
     size = max(1, _BLOCK_VALUES // (n_steps * width))
@@ -84,8 +97,9 @@ def predictions(
         if reporter is not None:
             reporter.check()
         rows = starts[first : first + size]
+        drive = None if inputs is None else Drive(inputs, rows + 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            yield pooled[rows], pooled[rows + ahead], model.observe(run(model.encode(pooled[rows]), n_steps))
+            yield pooled[rows], pooled[rows + ahead], model.observe(run(model.encode(pooled[rows]), n_steps, drive))
 
 
 def _mean_square(error: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from domain.results import ValidPredictionTime
-from dynamics.measures.prediction_error import FreeRun, predictions, start_rows
+from dynamics.measures.prediction_error import FreeRun, driving, predictions, start_rows
 from dynamics.reporting import Reporter
 from models import TrainedModel
 
@@ -14,6 +14,7 @@ def valid_prediction_time(
     model: TrainedModel,
     segments: list[np.ndarray],
     *,
+    inputs: list[np.ndarray] | None = None,
     thresholds: tuple[float, ...] = (0.4, 0.3),
     window_steps: int,
     lambda_max: float | None,
@@ -24,9 +25,10 @@ def valid_prediction_time(
     """First time at which the normalised error e(t) of a free run exceeds a threshold; median and quartiles over starts.
 
     e(k dt) = sqrt(mean_i ((x^_{t+k, i} - x_{t+k, i}) / s_i)^2), s = std of the segments; k counted from 1. `segments` are embedded
-    observations, list of (T_i, N_e); starts are evenly spaced over them, each followed for `window_steps`. Times in units of
-    `dt`; in Lyapunov times multiplied by `lambda_max` (per time unit). The first threshold is the answer, the others come
-    under `also`. Source: Vlachas et al. 2020, Neural Networks 126, 191 (NRMSE); Pathak et al. 2018 with e > 0.4.
+    observations, list of (T_i, N_e), `inputs` the standardised inputs of their rows, (T_i, K), for a driven model; starts
+    are evenly spaced over the segments, each followed for `window_steps`. Times in units of `dt`; in Lyapunov times
+    multiplied by `lambda_max` (per time unit). The first threshold is the answer, the others come under `also`.
+    Source: Vlachas et al. 2020, Neural Networks 126, 191 (NRMSE); Pathak et al. 2018 with e > 0.4.
     Starts still below the threshold at the window's end are censored: a quartile that falls on them is null.
     """
     starts = start_rows(segments, window_steps, max_starts)
@@ -41,7 +43,9 @@ def valid_prediction_time(
     errors = np.concatenate(
         [
             _normalised_error(predicted, truth, scale)
-            for _, truth, predicted in predictions(model, pooled, starts, window_steps, free_run, reporter)
+            for _, truth, predicted in predictions(
+                model, pooled, starts, window_steps, free_run, reporter, driving(inputs)
+            )
         ],
         axis=1,
     )
