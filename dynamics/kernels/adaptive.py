@@ -54,7 +54,7 @@ def spectral_norm(a):
 
 @device
 def _lane_kappa(tag, theta, sizes, w, lane, estimate):
-    m = tag.latent_dim
+    m = maps.latent_units(tag, sizes.map)
     z, jacobian, mean = np.empty(m), np.empty((m, m)), np.empty((m, m))
     for a in range(m):
         for b in range(m):
@@ -64,7 +64,7 @@ def _lane_kappa(tag, theta, sizes, w, lane, estimate):
     for t in range(0, sizes.steps, stride):
         for u in range(m):
             z[u] = w.forced[(t * m + u) * LANES + lane]
-        maps.jacobian(tag, theta, sizes.hidden, z, jacobian)
+        maps.jacobian(tag, theta, sizes.map, z, jacobian)
         count += 1
         if estimate == ARITHMETIC:
             for a in range(m):
@@ -84,7 +84,7 @@ def adapt(tag, theta, sizes, w, n_lanes, estimate, alpha):
     """Update alpha (1,) from the group of sequences that was just run."""
     kappa = 0.0
     if estimate == BOUND:
-        kappa = maps.jacobian_bound(tag, theta, sizes.hidden)
+        kappa = maps.jacobian_bound(tag, theta, sizes.map)
     else:
         for lane in range(n_lanes):
             kappa = max(kappa, _lane_kappa(tag, theta, sizes, w, lane, estimate))

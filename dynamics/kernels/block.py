@@ -1,4 +1,4 @@
-"""A whole block of training updates in one compiled call: sampling, forward, backward, optimiser, schedule."""
+"""A whole block of training updates in one compiled call: sampling, forward, backward, regularisers, optimiser, schedule."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 from numba import njit
 
 from dynamics.kernels.adaptive import EVERY_UPDATES, adapt
-from dynamics.kernels.bptt import Buffers, Sizes, backward, begin_gradient, end_gradient, forward, make_buffers
+from dynamics.kernels.bptt import Buffers, Sizes, backward, begin_gradient, end_gradient, forward, make_buffers, make_sizes
 from dynamics.kernels.device import device
 from dynamics.kernels.lanes import LANES
 from dynamics.kernels.maps import MapTag
+from dynamics.kernels.optimizers import optimize
+from dynamics.kernels.pseudo_inverse import pseudo_inverse, pseudo_inverse_gradient
 
 
 class Learner(NamedTuple):
@@ -26,15 +28,22 @@ class Learner(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """Where sequences come from, and how they are forced."""
+    """Where sequences come from, how they are forced, and what is done with their gradient."""
 
     series: np.ndarray  # (rows * N,) standardised, embedded; segments one after the other
+    inputs: np.ndarray  # (rows * K,) external inputs, standardised
     starts: np.ndarray  # (S,) rows at which a sequence of T + 1 rows fits into its segment
     batch: int
-    interval: int  # sparse forcing every so many steps; 0: generalised forcing
+    spread: float  # sparse forcing: std of the interval, which is drawn anew at each forcing; 0: regular
+    segmented: bool  # regular sparse forcing of the whole state: what lies between two forcings is a sequence of its own
     noise: float  # std of the Gaussian noise on the teacher
-    decay: float  # weight decay, added to the gradient
     estimate: int  # adaptive forcing: index into `adaptive.ESTIMATES`; 0: alpha is as given
+    optimizer: int  # index into `optimizers.OPTIMIZERS`
+    decay: float
+    clip: float  # largest norm of the gradient; 0: any
+    pull_weight: np.ndarray  # (P,) or (0,): sum_p weight_p (theta_p - target_p)^2 is added to the loss
+    pull_target: np.ndarray
+    condition: float  # weight of (||B||_F ||B^+||_F / rank)^2 - 1, which is 0 when all singular values of B agree
 
 
 @device
@@ -49,96 +58,170 @@ def _random(state):
 
 
 @device
-def _draw(sampling, sizes, w, random, n_lanes):
-    """Fill one group with `n_lanes` random sequences; the other lanes repeat the first with weight 0."""
-    n, rows = sizes.observed, sizes.steps + 1
-    first = 0
-    for b in range(LANES):
-        if b < n_lanes:
-            pick = int(_random(random) * len(sampling.starts))
-            start = sampling.starts[pick] * n
-            if b == 0:
-                first = start
-        else:
-            start = first
-        w.weight[b] = 1.0 if b < n_lanes else 0.0
-        for i in range(rows * n):
-            w.x[i * LANES + b] = sampling.series[start + i]
-    if sampling.noise > 0:
-        for i in range(rows * n * LANES):
-            radius = math.sqrt(-2.0 * math.log(1.0 - _random(random)))
-            normal = radius * math.cos(2.0 * math.pi * _random(random))
-            w.given[i] = w.x[i] + sampling.noise * normal
+def _normal(state):
+    """Standard normal, by Box & Muller 1958."""
+    radius = math.sqrt(-2.0 * math.log(1.0 - _random(state)))
+    return radius * math.cos(2.0 * math.pi * _random(state))
 
 
 @device
-def _set_strength(strength, interval, alpha):
-    for t in range(len(strength)):
-        if interval > 0:
-            strength[t] = 1.0 if t % interval == 0 else 0.0
-        else:
+def _set_strength(strength, interval, spread, alpha, random):
+    """a_t: alpha at every t, or 1 every `interval` steps (0: generalised forcing)."""
+    if interval <= 0.0:
+        for t in range(len(strength)):
             strength[t] = alpha
+        return
+    every = _at_least_one(interval)
+    for t in range(len(strength)):
+        strength[t] = 1.0 if spread <= 0.0 and t % every == 0 else 0.0
+    if spread > 0.0:
+        t = _at_least_one(interval + spread * _normal(random))
+        while t < len(strength):
+            strength[t] = 1.0
+            t += _at_least_one(interval + spread * _normal(random))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def radam(theta, momentum, variance, gradient, update, rate, decay):
-    """One step of rectified Adam, as torch.optim.RAdam (betas 0.9 and 0.999, eps 1e-8); `update` counts from 1.
+@device
+def _at_least_one(value):
+    return max(1, int(math.floor(value + 0.5)))
 
-    Source: Liu et al. 2020, "On the variance of the adaptive learning rate and beyond", ICLR, algorithm 2.
-    """
-    beta1, beta2, eps = 0.9, 0.999, 1e-8
-    correction1, correction2 = 1.0 - beta1**update, 1.0 - beta2**update
-    rho_inf = 2.0 / (1.0 - beta2) - 1.0
-    rho = rho_inf - 2.0 * update * beta2**update / correction2
-    rectify = 0.0
-    if rho > 5.0:
-        rectify = math.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho) * correction2)
-    for p in range(len(theta)):
-        g = gradient[p] + decay * theta[p]
-        momentum[p] += (g - momentum[p]) * (1.0 - beta1)
-        variance[p] = beta2 * variance[p] + (1.0 - beta2) * g * g
-        step = rate * momentum[p] / correction1
-        if rectify > 0.0:
-            step *= rectify / (math.sqrt(variance[p]) + eps)
-        theta[p] -= step
+
+@device
+def _draw_starts(sampling, random, starts, first, n_lanes):
+    for b in range(n_lanes):
+        starts[first + b] = sampling.starts[int(_random(random) * len(sampling.starts))]
+
+
+@device
+def _load(sampling, sizes, w, random, starts, first, n_lanes, steps):
+    """Fill one group with the sequences that begin at `starts`; the lanes beyond `n_lanes` repeat the first with weight 0."""
+    n, k, rows = sizes.observed, sizes.inputs, steps + 1
+    for b in range(LANES):
+        start = starts[first + b] if b < n_lanes else starts[first]
+        w.weight[b] = 1.0 if b < n_lanes else 0.0
+        for i in range(rows * n):
+            w.x[i * LANES + b] = sampling.series[start * n + i]
+        for i in range(rows * k):
+            w.drive[i * LANES + b] = sampling.inputs[start * k + i]
+    if sampling.noise > 0:
+        for i in range(rows * n * LANES):
+            w.given[i] = w.x[i] + sampling.noise * _normal(random)
+
+
+@device
+def _cut(starts, pieces, interval, n_pieces):
+    """The first rows of `n_pieces` pieces, `interval` rows apart, of each sequence."""
+    for b in range(len(starts)):
+        for p in range(n_pieces):
+            pieces[b * n_pieces + p] = starts[b] + p * interval
+
+
+@device
+def _pieces_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, pieces, count, steps):
+    """Loss of `count` independent sequences of `steps` steps, packed sixteen to a group."""
+    loss = 0.0
+    for first in range(0, count, LANES):
+        _load(sampling, sizes, w, random, pieces, first, min(LANES, count - first), steps)
+        loss += 0.5 * forward(tag, theta, sizes, w, steps, scale)
+        backward(tag, theta, sizes, w, steps, gradient)
+    return loss
+
+
+@device
+def _condition_gradient(tag, theta, sizes, w, weight, gradient):
+    """Gradient of weight (||B||_F^2 ||B^+||_F^2 / rank^2 - 1)."""
+    n, read = sizes.observed, sizes.read
+    first = sizes.map_parameters + sizes.map.latent * sizes.inputs
+    rank = min(n, read)
+    inverse = pseudo_inverse(w.matrix)
+    size, inverse_size = 0.0, 0.0
+    for k in range(n):
+        for u in range(read):
+            size += w.matrix[k, u] ** 2
+            inverse_size += inverse[u, k] ** 2
+            inverse[u, k] *= 2.0
+    through = pseudo_inverse_gradient(w.matrix, inverse)
+    for k in range(n):
+        for u in range(read):
+            slope = 2.0 * w.matrix[k, u] * inverse_size + size * through[k, u]
+            gradient[first + k * read + u] += weight * slope / (rank * rank)
+
+
+@device
+def _finish_gradient(tag, theta, sizes, sampling, w, gradient):
+    """Sums, regularisers, and the limit on the norm."""
+    end_gradient(tag, theta, sizes, w, gradient)
+    for p in range(len(sampling.pull_weight)):
+        gradient[p] += 2.0 * sampling.pull_weight[p] * (theta[p] - sampling.pull_target[p])
+    if sampling.condition > 0.0:
+        _condition_gradient(tag, theta, sizes, w, sampling.condition, gradient)
+    if sampling.clip > 0.0:
+        square = 0.0
+        for p in range(len(gradient)):
+            square += gradient[p] * gradient[p]
+        norm = math.sqrt(square)
+        if norm > sampling.clip:
+            for p in range(len(gradient)):
+                gradient[p] *= sampling.clip / norm
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def loss_and_gradient(tag, theta, sizes, w, gradient):
     """Loss and gradient of the sixteen sequences in `w.x`, under the forcing in `w.strength` (for tests and probes)."""
-    begin_gradient(tag, theta, sizes, w)
+    begin_gradient(tag, theta, sizes, w, gradient)
     n_sequences = 0.0
     for b in range(LANES):
         n_sequences += w.weight[b]
     scale = theta.dtype.type(2.0 / (n_sequences * sizes.steps * sizes.observed))
-    loss = 0.5 * forward(tag, theta, sizes, w, scale)
-    backward(tag, theta, sizes, w)
-    end_gradient(tag, sizes, w, gradient)
+    loss = 0.5 * forward(tag, theta, sizes, w, sizes.steps, scale)
+    backward(tag, theta, sizes, w, sizes.steps, gradient)
+    end_gradient(tag, theta, sizes, w, gradient)
     return loss
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates, alphas, losses):
+def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates, alphas, intervals, losses):
     """Updates first_update + 1 .. first_update + len(rates); returns how many were done before the loss was not finite."""
-    theta = learner.theta
-    scale = theta.dtype.type(2.0 / (sampling.batch * sizes.steps * sizes.observed))
+    theta, random, steps = learner.theta, learner.random, sizes.steps
+    scale = theta.dtype.type(2.0 / (sampling.batch * steps * sizes.observed))
+    starts = np.empty(sampling.batch, np.int64)
+    pieces = np.empty(sampling.batch * steps if sampling.segmented else 0, np.int64)
     for k in range(len(rates)):
-        _set_strength(w.strength, sampling.interval, learner.alpha[0] if sampling.estimate else alphas[k])
-        begin_gradient(tag, theta, sizes, w)
+        alpha = learner.alpha[0] if sampling.estimate else alphas[k]
+        _set_strength(w.strength, intervals[k], sampling.spread, alpha, random)
+        begin_gradient(tag, theta, sizes, w, gradient)
         loss = 0.0
-        remaining = sampling.batch
-        while remaining > 0:
-            _draw(sampling, sizes, w, learner.random, min(remaining, LANES))
-            loss += 0.5 * forward(tag, theta, sizes, w, scale)
-            backward(tag, theta, sizes, w)
-            if sampling.estimate and (first_update + k) % EVERY_UPDATES == 0 and remaining == sampling.batch:
-                adapt(tag, theta, sizes, w, min(remaining, LANES), sampling.estimate, learner.alpha)
-            remaining -= LANES
-        end_gradient(tag, sizes, w, gradient)
+        every = _at_least_one(intervals[k])
+        if sampling.segmented and every < steps:
+            whole, rest = steps // every, steps % every
+            _draw_starts(sampling, random, starts, 0, sampling.batch)
+            _cut(starts, pieces, every, whole)
+            loss += _pieces_gradient(
+                tag, theta, sizes, sampling, w, gradient, scale, random, pieces, sampling.batch * whole, every
+            )
+            if rest > 0:
+                for b in range(sampling.batch):
+                    starts[b] += whole * every
+                loss += _pieces_gradient(
+                    tag, theta, sizes, sampling, w, gradient, scale, random, starts, sampling.batch, rest
+                )
+        else:
+            for first in range(0, sampling.batch, LANES):
+                lanes = min(LANES, sampling.batch - first)
+                _draw_starts(sampling, random, starts, first, lanes)
+                _load(sampling, sizes, w, random, starts, first, lanes, steps)
+                loss += 0.5 * forward(tag, theta, sizes, w, steps, scale)
+                backward(tag, theta, sizes, w, steps, gradient)
+                if sampling.estimate and (first_update + k) % EVERY_UPDATES == 0 and first == 0:
+                    adapt(tag, theta, sizes, w, lanes, sampling.estimate, learner.alpha)
+        _finish_gradient(tag, theta, sizes, sampling, w, gradient)
         losses[k] = loss
         if not math.isfinite(loss):
             return k
-        radam(theta, learner.momentum, learner.variance, gradient, first_update + k + 1, rates[k], sampling.decay)
+        optimize(
+            sampling.optimizer, theta, learner.momentum, learner.variance, gradient, first_update + k + 1, rates[k],
+            sampling.decay,
+        )  # fmt: skip
     return len(rates)
 
 
@@ -150,6 +233,6 @@ __all__ = [
     "Sizes",
     "loss_and_gradient",
     "make_buffers",
-    "radam",
+    "make_sizes",
     "train_block",
 ]

@@ -1,15 +1,16 @@
 """Back-propagation through time under teacher forcing, fused over an architecture's step and vector-Jacobian product.
 
-For a batch of sequences x_0 .. x_T and forcing strengths a_t in [0, 1]:
+For a batch of sequences x_0 .. x_T with external inputs s_0 .. s_T and forcing strengths a_t in [0, 1]:
 
-    z~_0 = encode(x_0),    z_t = F(z~_{t-1}),    z~_t = (1 - a_t) z_t + a_t encode(x_t)   (forced units; others z~ = z)
+    z~_0 = encode(x_0),    z_t = F(z~_{t-1}) + C s_t,    z~_t = (1 - a_t) z_t + a_t encode(x_t)   (forced units; others z~ = z)
     loss = mean over t = 1..T, coordinates and batch of (observe(z_t) - x_t)^2      (taken before the replacement)
 
-a_t = alpha: generalised forcing (Hess et al. 2023, eq. 7); a_t = 1 every tau steps, else 0: sparse forcing (Mikhaeil et
-al. 2022); a_t = 0: none. Identity observation: the first N units are forced, the others start at L0 x_0. Affine:
-encode(x) = B^+ (x - b), whose gradient through B^+ is part of the result.
+a_t = alpha: generalised forcing (Hess et al. 2023, eq. 7); a_t = 1 at some t, else 0: sparse forcing (Mikhaeil et al. 2022);
+a_t = 0: none. Identity observation: the first N units are forced, the others start at L0 x_0. Affine: the first R units are
+read, encode(x) = [B^+ (x - b), 0] forces all of them, and the gradient through B^+ is part of the result.
 
-theta = [map | L0 (M - N, N)] or [map | B (N, M), b (N)]. Arrays are flat, sixteen sequences innermost: x (T+1, N, 16).
+theta = [map | C (M, K) | L0 (M - N, N)] or [map | C | B (N, R), b (N)]. Arrays are flat, sixteen sequences innermost:
+x (T+1, N, 16).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dynamics.kernels import maps
+from dynamics.kernels import dense, maps
 from dynamics.kernels.device import device
 from dynamics.kernels.lanes import (
     LANES,
@@ -27,28 +28,33 @@ from dynamics.kernels.lanes import (
     broadcast,
     fill,
     fma,
-    get,
     lanes_load,
     lanes_store,
     lanes_sum,
     mul,
-    put,
-    registers,
     sub,
 )
 from dynamics.kernels.pseudo_inverse import pseudo_inverse, pseudo_inverse_gradient
+from models.base import Size
 
-CHUNK = 8  # steps whose parameter gradients are gathered at once: their accumulators are loaded and stored once
+# Steps whose parameter gradients are gathered at once. Sixteen partial sums a parameter are loaded and stored once a chunk and
+# want their tape in the nearest cache; gradients that are added up over the lanes want long chunks.
+SHORT_CHUNK, LONG_CHUNK = 8, 50
 
 
 class Sizes(NamedTuple):
     """What a compiled kernel needs to know at run time."""
 
-    hidden: int
+    map: Size
     observed: int  # N
-    steps: int  # T
+    read: int  # R, units that an affine observation reads
+    inputs: int  # K
+    steps: int  # T, of the longest sequence
     affine: bool
     map_parameters: int
+    memory: int  # vectors that one step leaves for its vjp
+    tape: int  # vectors that one vjp leaves for the parameter gradients
+    chunk: int
 
 
 class Buffers(NamedTuple):
@@ -56,118 +62,136 @@ class Buffers(NamedTuple):
 
     x: np.ndarray  # (T+1, N, 16) targets
     given: np.ndarray  # (T+1, N, 16) what the teacher says
-    teacher: np.ndarray  # (T+1, M, 16) encode(given), affine observation only
+    drive: np.ndarray  # (T+1, K, 16) external inputs
+    teacher: np.ndarray  # (T+1, R, 16) encode(given), affine observation only
     free: np.ndarray  # (T+1, M, 16) z_t
     forced: np.ndarray  # (T+1, M, 16) z~_t
+    memory: np.ndarray  # (T, memory size, 16)
     error: np.ndarray  # (T+1, N, 16) d loss / d observe(z_t)
     delta: np.ndarray  # (T+1, M, 16) d loss / d z_t
-    pull: np.ndarray  # (T+1, M, 16) d loss / d teacher_t, affine observation only
+    pull: np.ndarray  # (T+1, R, 16) d loss / d teacher_t, affine observation only
     carry: np.ndarray  # (M, 16)
-    tape: np.ndarray  # (CHUNK, tape size, 16)
-    gradient: np.ndarray  # (P, 16)
-    inverse_gradient: np.ndarray  # (N, M, 16) d loss / d B^+, affine observation only
-    inverse: np.ndarray  # (M, N) B^+, flat
-    matrix: np.ndarray  # (N, M) B in float64, affine observation only
+    tape: np.ndarray  # (chunk, tape size, 16)
+    partial: np.ndarray  # (P_map, 16) sixteen partial sums of each gradient, where the architecture leaves them so
+    inverse_gradient: np.ndarray  # (R, N) d loss / d B^+, affine observation only
+    shift_gradient: np.ndarray  # (R,) d loss / d (-B^+ b)
+    inverse: np.ndarray  # (R, N) B^+, flat
+    shift: np.ndarray  # (R,) -B^+ b
+    matrix: np.ndarray  # (N, R) B in float64, affine observation only
     strength: np.ndarray  # (T+1,) a_t
     weight: np.ndarray  # (16,) 0 for lanes that only fill up the group
 
 
-def make_buffers(tag: maps.MapTag, sizes: Sizes, n_parameters: int, dtype: type, noisy: bool) -> Buffers:
-    n, m, rows = sizes.observed, tag.latent_dim, sizes.steps + 1
-    x = aligned(rows * n * LANES, dtype)
-    affine_rows = rows if sizes.affine else 0
+def make_sizes(
+    tag: maps.MapTag, size: Size, n_parameters: int, *, observed: int, read: int, inputs: int, steps: int, affine: bool
+) -> Sizes:
+    layout = maps.layout(tag)
+    chunk = SHORT_CHUNK if tag.units else LONG_CHUNK
+    return Sizes(
+        size, observed, read, inputs, steps, affine, n_parameters, layout.memory_size(size), layout.tape_size(size), chunk
+    )  # fmt: skip
+
+
+def make_buffers(tag: maps.MapTag, sizes: Sizes, dtype: type, noisy: bool) -> Buffers:
+    n, m, rows, read = sizes.observed, sizes.map.latent, sizes.steps + 1, sizes.read if sizes.affine else 0
+
+    def lanes(*shape: int) -> np.ndarray:
+        return aligned(int(np.prod(shape)) * LANES, dtype)
+
+    x = lanes(rows, n)
     return Buffers(
         x=x,
-        given=aligned(rows * n * LANES, dtype) if noisy else x,
-        teacher=aligned(affine_rows * m * LANES, dtype),
-        free=aligned(rows * m * LANES, dtype),
-        forced=aligned(rows * m * LANES, dtype),
-        error=aligned(rows * n * LANES, dtype),
-        delta=aligned(rows * m * LANES, dtype),
-        pull=aligned(affine_rows * m * LANES, dtype),
-        carry=aligned(m * LANES, dtype),
-        tape=aligned(CHUNK * maps.TAPE_SIZES[tag.architecture](m, sizes.hidden) * LANES, dtype),
-        gradient=aligned(n_parameters * LANES, dtype),
-        inverse_gradient=aligned(n * m * LANES if sizes.affine else 0, dtype),
-        inverse=np.zeros(m * n if sizes.affine else 0, dtype),
-        matrix=np.zeros((n, m) if sizes.affine else (0, 0)),
+        given=lanes(rows, n) if noisy else x,
+        drive=lanes(rows, sizes.inputs),
+        teacher=lanes(rows, read),
+        free=lanes(rows, m),
+        forced=lanes(rows, m),
+        memory=lanes(sizes.steps, sizes.memory),
+        error=lanes(rows, n),
+        delta=lanes(rows, m),
+        pull=lanes(rows, read),
+        carry=lanes(m),
+        tape=lanes(min(sizes.chunk, sizes.steps), sizes.tape),
+        partial=lanes(sizes.map_parameters if tag.units else 0),
+        inverse_gradient=np.zeros(read * n, dtype),
+        shift_gradient=np.zeros(read, dtype),
+        inverse=np.zeros(read * n, dtype),
+        shift=np.zeros(read, dtype),
+        matrix=np.zeros((n, read)),
         strength=np.zeros(rows, dtype),
         weight=aligned(LANES, dtype),
     )
 
 
 @device
-def _teach(tag, theta, sizes, w, t):
-    """teacher_t = B^+ (x_t - b)."""
-    n, m = sizes.observed, tag.latent_dim
-    shift = sizes.map_parameters + n * m
-    state = registers(tag, theta)
-    nothing = sub(lanes_load(w.given, 0), lanes_load(w.given, 0))
-    for u in range(m):
-        put(state, u, nothing)
-    for k in range(n):
-        difference = sub(lanes_load(w.given, (t * n + k) * LANES), broadcast(theta, shift + k))
-        for u in range(m):
-            put(state, u, fma(broadcast(w.inverse, u * n + k), difference, get(state, u)))
-    for u in range(m):
-        lanes_store(w.teacher, (t * m + u) * LANES, get(state, u))
+def _observation(tag, sizes):
+    """Where the parameters of the observation begin."""
+    return sizes.map_parameters + maps.latent_units(tag, sizes.map) * sizes.inputs
+
+
+@device
+def _teach(sizes, w, t):
+    """teacher_t = B^+ x_t - B^+ b."""
+    n, at = sizes.observed, t * sizes.read * LANES
+    dense.fill_rows(w.shift, 0, sizes.read, w.teacher, at)
+    dense.product(w.inverse, 0, sizes.read, n, w.given, t * n * LANES, w.teacher, at)
 
 
 @device
 def _first_state(tag, theta, sizes, w):
     """z~_0 = encode(x_0)."""
-    n, m = sizes.observed, tag.latent_dim
+    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
+    dense.clear(w.forced, 0, m)
     if sizes.affine:
-        _teach(tag, theta, sizes, w, 0)
-        for u in range(m):
+        _teach(sizes, w, 0)
+        for u in range(sizes.read):
             lanes_store(w.forced, u * LANES, lanes_load(w.teacher, u * LANES))
         return
-    for u in range(m):
-        if u < n:
-            value = lanes_load(w.given, u * LANES)
-        else:
-            row = sizes.map_parameters + (u - n) * n
-            value = mul(broadcast(theta, row), lanes_load(w.given, 0))
-            for k in range(1, n):
-                value = fma(broadcast(theta, row + k), lanes_load(w.given, k * LANES), value)
-        lanes_store(w.forced, u * LANES, value)
+    for u in range(n):
+        lanes_store(w.forced, u * LANES, lanes_load(w.given, u * LANES))
+    if m > n:
+        dense.product(theta, _observation(tag, sizes), m - n, n, w.given, 0, w.forced, n * LANES)
 
 
 @device
-def _force(tag, theta, sizes, w, t):
+def _force(tag, sizes, w, t):
     """z~_t from z_t."""
-    n, m = sizes.observed, tag.latent_dim
-    forced_units = m if sizes.affine else n
+    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
     strength = w.strength[t]
-    if strength == 0:
-        forced_units = 0
-    elif sizes.affine:
-        _teach(tag, theta, sizes, w, t)
-    alpha = fill(strength)
+    told, forced = 0, 0  # units with a teacher, units that are pulled
+    if strength != 0:
+        told, forced = (sizes.read, m) if sizes.affine else (n, n)
+        if sizes.affine:
+            _teach(sizes, w, t)
+    alpha, keep = fill(strength), fill(w.strength.dtype.type(1) - strength)
     for u in range(m):
         at = (t * m + u) * LANES
         value = lanes_load(w.free, at)
-        if u < forced_units:
-            truth = lanes_load(w.teacher, at) if sizes.affine else lanes_load(w.given, (t * n + u) * LANES)
-            value = fma(alpha, sub(truth, value), value)
+        if u < told:
+            if sizes.affine:
+                truth = lanes_load(w.teacher, (t * sizes.read + u) * LANES)
+            else:
+                truth = lanes_load(w.given, (t * n + u) * LANES)
+            # a state far off must be replaced whole: rounding would keep a part of it
+            value = truth if strength == 1 else fma(alpha, sub(truth, value), value)
+        elif u < forced:
+            value = mul(keep, value)
         lanes_store(w.forced, at, value)
 
 
 @device
 def _judge(tag, theta, sizes, w, t, scale):
     """Squared error of observe(z_t), summed over coordinates; leaves its gradient in `error`."""
-    n, m = sizes.observed, tag.latent_dim
+    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
     factor = mul(fill(scale), lanes_load(w.weight, 0))
     total = sub(factor, factor)
-    matrix = sizes.map_parameters
+    if sizes.affine:
+        matrix = _observation(tag, sizes)
+        dense.fill_rows(theta, matrix + n * sizes.read, n, w.error, t * n * LANES)
+        dense.product(theta, matrix, n, sizes.read, w.free, t * m * LANES, w.error, t * n * LANES)
     for k in range(n):
-        if sizes.affine:
-            value = broadcast(theta, matrix + n * m + k)
-            for u in range(m):
-                value = fma(broadcast(theta, matrix + k * m + u), lanes_load(w.free, (t * m + u) * LANES), value)
-        else:
-            value = lanes_load(w.free, (t * m + k) * LANES)
         at = (t * n + k) * LANES
+        value = lanes_load(w.error, at) if sizes.affine else lanes_load(w.free, (t * m + k) * LANES)
         difference = sub(value, lanes_load(w.x, at))
         weighted = mul(factor, difference)
         lanes_store(w.error, at, weighted)
@@ -176,157 +200,138 @@ def _judge(tag, theta, sizes, w, t, scale):
 
 
 @device
-def forward(tag, theta, sizes, w, scale):
-    """Run the sequences under forcing; half the sum of scale * weight * squared error, over the group."""
-    width = tag.latent_dim * LANES
+def forward(tag, theta, sizes, w, steps, scale):
+    """Run sequences of `steps` steps under forcing; the sum of scale * weight * squared error, over the group."""
+    m = maps.latent_units(tag, sizes.map)
+    width, inputs, memory = m * LANES, sizes.inputs * LANES, sizes.memory * LANES
     _first_state(tag, theta, sizes, w)
     total = sub(lanes_load(w.weight, 0), lanes_load(w.weight, 0))
-    for t in range(1, sizes.steps + 1):
-        maps.step(tag, theta, sizes.hidden, w.forced, (t - 1) * width, w.free, t * width)
+    for t in range(1, steps + 1):
+        maps.step(tag, theta, sizes.map, w.forced, (t - 1) * width, w.free, t * width, w.memory, (t - 1) * memory)
+        if inputs > 0:
+            dense.product(theta, sizes.map_parameters, m, sizes.inputs, w.drive, t * inputs, w.free, t * width)
         total = add(total, _judge(tag, theta, sizes, w, t, scale))
-        if t < sizes.steps:
-            _force(tag, theta, sizes, w, t)
+        if t < steps:
+            _force(tag, sizes, w, t)
     return lanes_sum(total)
 
 
 @device
 def _delta(tag, theta, sizes, w, t):
-    """d loss / d z_t from d loss / d z~_t (in `carry`) and the error of the observation."""
-    n, m = sizes.observed, tag.latent_dim
-    forced_units = m if sizes.affine else n
+    """d loss / d z_t, from what comes back through z~_t (`carry`) and from the loss at t."""
+    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
     strength = w.strength[t]
     alpha = fill(strength)
-    delta = registers(tag, theta)
+    told, forced = (sizes.read, m) if sizes.affine else (n, n)
     for u in range(m):
         value = lanes_load(w.carry, u * LANES)
-        if u < forced_units:
+        if u < forced:
             pulled = mul(alpha, value)
-            if sizes.affine:
-                lanes_store(w.pull, (t * m + u) * LANES, pulled)
+            if sizes.affine and u < told:
+                lanes_store(w.pull, (t * sizes.read + u) * LANES, pulled)
             value = sub(value, pulled)
         if not sizes.affine and u < n:
             value = add(value, lanes_load(w.error, (t * n + u) * LANES))
-        put(delta, u, value)
+        lanes_store(w.delta, (t * m + u) * LANES, value)
     if sizes.affine:
-        for k in range(n):
-            error = lanes_load(w.error, (t * n + k) * LANES)
-            for u in range(m):
-                put(delta, u, fma(broadcast(theta, sizes.map_parameters + k * m + u), error, get(delta, u)))
-    for u in range(m):
-        lanes_store(w.delta, (t * m + u) * LANES, get(delta, u))
+        matrix = _observation(tag, sizes)
+        dense.transposed_product(theta, matrix, n, sizes.read, w.error, t * n * LANES, w.delta, t * m * LANES)
 
 
 @device
-def backward(tag, theta, sizes, w):
-    """Add the group's parameter gradients to `w.gradient`, and those of B^+ to `w.inverse_gradient`."""
-    m = tag.latent_dim
-    width, tape_width = m * LANES, maps.tape_size(tag, sizes.hidden) * LANES
-    for i in range(width):
-        w.carry[i] = 0
-    high = sizes.steps
+def backward(tag, theta, sizes, w, steps, gradient):
+    """Add the group's parameter gradients to `gradient`, `partial`, and those of the inverse to `inverse_gradient`."""
+    m = maps.latent_units(tag, sizes.map)
+    width, memory, tape = m * LANES, sizes.memory * LANES, sizes.tape * LANES
+    dense.clear(w.carry, 0, m)
+    high = steps
     while high > 0:
-        low = max(0, high - CHUNK)
+        low = max(0, high - sizes.chunk)
         for t in range(high, low, -1):
             _delta(tag, theta, sizes, w, t)
-            slot = (t - 1 - low) * tape_width
-            maps.vjp(tag, theta, sizes.hidden, w.forced, (t - 1) * width, w.delta, t * width, w.carry, 0, w.tape, slot)
-        at, after, n = low * width, (low + 1) * width, high - low
-        maps.accumulate(tag, w.gradient, sizes.hidden, w.forced, at, w.delta, after, w.tape, 0, n)
+            maps.vjp(
+                tag, theta, sizes.map, w.forced, (t - 1) * width, w.memory, (t - 1) * memory, w.delta, t * width,
+                w.carry, 0, w.tape, (t - 1 - low) * tape,
+            )  # fmt: skip
+        sums = w.partial if tag.gradient_lanes > 1 else gradient
+        maps.accumulate(
+            tag, sums, sizes.map, w.forced, low * width, w.memory, low * memory, w.delta, (low + 1) * width, w.tape, 0,
+            high - low,
+        )  # fmt: skip
         high = low
+    if sizes.inputs > 0:
+        inputs = sizes.inputs * LANES
+        dense.outer_products(
+            gradient, sizes.map_parameters, m, sizes.inputs, w.delta, width, width, w.drive, inputs, inputs, steps
+        )
     if sizes.affine:
-        for i in range(width):
-            w.pull[i] = w.carry[i]
-        _observation_gradient(tag, theta, sizes, w)
-    else:
-        _initial_gradient(tag, sizes, w)
+        _observation_gradient(tag, sizes, w, steps, gradient)
+    elif m > sizes.observed:
+        n = sizes.observed
+        dense.outer_products(gradient, _observation(tag, sizes), m - n, n, w.carry, n * LANES, 0, w.given, 0, 0, 1)
 
 
 @device
-def _initial_gradient(tag, sizes, w):
-    """d loss / d L0."""
-    n, m = sizes.observed, tag.latent_dim
-    for u in range(n, m):
-        pull = lanes_load(w.carry, u * LANES)
-        for k in range(n):
-            at = (sizes.map_parameters + (u - n) * n + k) * LANES
-            lanes_store(w.gradient, at, fma(pull, lanes_load(w.given, k * LANES), lanes_load(w.gradient, at)))
+def _observation_gradient(tag, sizes, w, steps, gradient):
+    """d loss / d B and d b through the observation, d B^+ and d (-B^+ b) through the teacher."""
+    n, m, read = sizes.observed, maps.latent_units(tag, sizes.map), sizes.read
+    matrix, rows, width, taught = _observation(tag, sizes), n * LANES, m * LANES, read * LANES
+    dense.outer_products(gradient, matrix, n, read, w.error, rows, rows, w.free, width, width, steps)
+    dense.sums(gradient, matrix + n * read, n, w.error, rows, rows, steps)
+    for u in range(read):
+        lanes_store(w.pull, u * LANES, lanes_load(w.carry, u * LANES))
+    t = 0
+    while t < steps:  # stretches of forced steps: all of them, or single ones under sparse forcing
+        until = t + 1
+        if t == 0 or w.strength[t] != 0:
+            while until < steps and w.strength[until] != 0:
+                until += 1
+            dense.outer_products(
+                w.inverse_gradient, 0, read, n, w.pull, t * taught, taught, w.given, t * rows, rows, until - t
+            )
+            dense.sums(w.shift_gradient, 0, read, w.pull, t * taught, taught, until - t)
+        t = until
 
 
 @device
-def _observation_gradient(tag, theta, sizes, w):
-    """d loss / d B (through the observation), d b, and d B^+."""
-    n, m = sizes.observed, tag.latent_dim
-    matrix = sizes.map_parameters
-    shift = matrix + n * m
-    rows, columns = registers(tag, theta), registers(tag, theta)
-    for k in range(n):
-        for u in range(m):
-            put(rows, u, lanes_load(w.gradient, (matrix + k * m + u) * LANES))
-            put(columns, u, lanes_load(w.inverse_gradient, (k * m + u) * LANES))
-        offset = lanes_load(w.gradient, (shift + k) * LANES)
-        bias = broadcast(theta, shift + k)
-        for t in range(sizes.steps):
-            error = lanes_load(w.error, ((t + 1) * n + k) * LANES)
-            offset = add(offset, error)
-            for u in range(m):
-                put(rows, u, fma(error, lanes_load(w.free, ((t + 1) * m + u) * LANES), get(rows, u)))
-            if t == 0 or w.strength[t] != 0:
-                difference = sub(lanes_load(w.given, (t * n + k) * LANES), bias)
-                for u in range(m):
-                    put(columns, u, fma(difference, lanes_load(w.pull, (t * m + u) * LANES), get(columns, u)))
-        for u in range(m):
-            lanes_store(w.gradient, (matrix + k * m + u) * LANES, get(rows, u))
-            lanes_store(w.inverse_gradient, (k * m + u) * LANES, get(columns, u))
-        lanes_store(w.gradient, (shift + k) * LANES, offset)
-    _teacher_offset_gradient(tag, sizes, w)
-
-
-@device
-def _teacher_offset_gradient(tag, sizes, w):
-    """d loss / d b through the teacher: - (B^+)^T sum_t pull_t."""
-    n, m = sizes.observed, tag.latent_dim
-    shift = sizes.map_parameters + n * m
-    for u in range(m):
-        total = lanes_load(w.pull, u * LANES)
-        for t in range(1, sizes.steps):
-            if w.strength[t] != 0:
-                total = add(total, lanes_load(w.pull, (t * m + u) * LANES))
-        for k in range(n):
-            at = (shift + k) * LANES
-            change = mul(total, broadcast(w.inverse, u * n + k))
-            lanes_store(w.gradient, at, sub(lanes_load(w.gradient, at), change))
-
-
-@device
-def begin_gradient(tag, theta, sizes, w):
-    """Clear the accumulators and bring B^+ up to date."""
-    for i in range(len(w.gradient)):
-        w.gradient[i] = 0
+def begin_gradient(tag, theta, sizes, w, gradient):
+    """Clear the sums and bring B^+ up to date."""
+    for i in range(len(gradient)):
+        gradient[i] = 0
+    for i in range(len(w.partial)):
+        w.partial[i] = 0
     if sizes.affine:
-        n, m = sizes.observed, tag.latent_dim
-        for i in range(n * m * LANES):
+        n, read, matrix = sizes.observed, sizes.read, _observation(tag, sizes)
+        for i in range(n * read):
             w.inverse_gradient[i] = 0
         for k in range(n):
-            for u in range(m):
-                w.matrix[k, u] = theta[sizes.map_parameters + k * m + u]
+            for u in range(read):
+                w.matrix[k, u] = theta[matrix + k * read + u]
         inverse = pseudo_inverse(w.matrix)
-        for u in range(m):
+        for u in range(read):
+            w.shift_gradient[u] = 0
+            total = 0.0
             for k in range(n):
                 w.inverse[u * n + k] = inverse[u, k]
+                total += inverse[u, k] * theta[matrix + n * read + k]
+            w.shift[u] = -total
 
 
 @device
-def end_gradient(tag, sizes, w, gradient):
-    """Sum over the lanes, and carry d B^+ over to d B."""
-    for p in range(len(gradient)):
-        gradient[p] = lanes_sum(lanes_load(w.gradient, p * LANES))
+def end_gradient(tag, theta, sizes, w, gradient):
+    """Sum over the lanes, and carry d B^+ and d (-B^+ b) over to d B and d b."""
+    if tag.gradient_lanes > 1:
+        for p in range(sizes.map_parameters):
+            gradient[p] = lanes_sum(lanes_load(w.partial, p * LANES))
     if sizes.affine:
-        n, m = sizes.observed, tag.latent_dim
-        upstream = np.empty((m, n))
-        for k in range(n):
-            for u in range(m):
-                upstream[u, k] = lanes_sum(lanes_load(w.inverse_gradient, (k * m + u) * LANES))
+        n, read, matrix = sizes.observed, sizes.read, _observation(tag, sizes)
+        offset = matrix + n * read
+        upstream = np.empty((read, n))
+        for u in range(read):
+            for k in range(n):
+                upstream[u, k] = w.inverse_gradient[u * n + k] - w.shift_gradient[u] * theta[offset + k]
+                gradient[offset + k] -= w.inverse[u * n + k] * w.shift_gradient[u]
         through = pseudo_inverse_gradient(w.matrix, upstream)
         for k in range(n):
-            for u in range(m):
-                gradient[sizes.map_parameters + k * m + u] += through[k, u]
+            for u in range(read):
+                gradient[matrix + k * read + u] += through[k, u]

@@ -5,7 +5,8 @@ which sixteen numbers belong together. On AVX-512 a float32 vector is one regist
 lowers it for the machine at hand. Semi-public Numba interfaces are used, so Numba's version is pinned, and the torch
 reference of `dynamics.training` is the fallback.
 
-`lanes_load(a, i)` reads a[i:i+16] of a contiguous 1-d array; `registers(tag, a)` gives M such vectors in registers.
+`lanes_load(a, i)` reads a[i:i+16] of a contiguous 1-d array; `registers(tag, a)` gives M such vectors in registers,
+`registers(count, a)` a literal number of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
@@ -143,6 +145,7 @@ def _arithmetic(operation, docstring):
 add = _arithmetic("fadd", "a + b, lane by lane.")
 sub = _arithmetic("fsub", "a - b, lane by lane.")
 mul = _arithmetic("fmul", "a b, lane by lane.")
+divide = _arithmetic("fdiv", "a / b, lane by lane.")
 
 
 def _is_positive(builder, value):
@@ -184,8 +187,10 @@ def lanes_sum(typingctx, a):
 
 @intrinsic
 def registers(typingctx, tag, like):
-    """M uninitialised vectors of the type of the array `like`, M being the tag's number of latent units."""
-    count, dtype = tag.latent_dim, like.dtype
+    """Uninitialised vectors of the type of the array `like`: as many as the tag has latent units, or a literal number."""
+    if not hasattr(tag, "units") and not isinstance(tag, types.IntegerLiteral):
+        raise RequireLiteralValue("the number of registers is known at compile time")
+    count, dtype = tag.units if hasattr(tag, "units") else tag.literal_value, like.dtype
 
     def codegen(context, builder, signature, args):
         return cgutils.alloca_once(builder, ir.ArrayType(_vector(dtype), count))

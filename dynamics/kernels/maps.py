@@ -1,14 +1,14 @@
 """What an architecture gives to the compiled engine, and how a kernel learns at compile time which one it runs.
 
-A kernel takes a `MapTag`: an empty argument whose *type* names the architecture and the number of latent units M, so
-that loops over units unroll and the architecture's functions are inlined. The number of hidden units stays a run-time
-number: one compilation serves all. Each architecture overloads the functions below in a file of its own, and registers
-the order in which its parameters lie in the flat vector `theta`. Sixteen states lie in memory as (M, 16), from offset
-`i` of a flat array.
+A kernel takes a `MapTag`: an empty argument whose *type* names the architecture, so that the architecture's functions are
+compiled into it. All sizes are run-time numbers: one compilation serves all. Only small shallow PLRNNs are compiled for
+their number of latent units as well (`units`), which keeps a whole state in registers. Each architecture overloads the
+functions below in a file of its own, and registers here how its parameters lie in the flat vector `theta` and what a step
+leaves behind. Sixteen states lie in memory as (M, 16), from offset `i` of a flat array.
 
-    step        z' = F(z), sixteen states at once
+    step        z' = F(z), sixteen states at once; what `vjp` needs of it goes to the memory of this step
     vjp         J(z)^T d, leaving on the tape what the parameter gradients need
-    accumulate  the parameter gradients of `n` taped steps: deferred, so that accumulators stay in registers
+    accumulate  the parameter gradients of `n` taped steps: deferred, so that sums over time stay in registers
     jacobian    J(z) of one state, (M, M); jacobian_bound, its largest norm over all states
 """
 
@@ -20,21 +20,22 @@ from dataclasses import dataclass
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, models, overload_attribute, register_model, typeof_impl, unbox
+from numba.extending import NativeValue, models, overload, overload_attribute, register_model, typeof_impl, unbox
 
 from models import ARCHITECTURES
+from models.base import Size
 
 
 @dataclass(frozen=True)
 class MapTag:
     architecture: str
-    latent_dim: int
+    units: int = 0  # latent units that the kernel is compiled for; 0: any number
 
 
 class MapTagType(types.Type):
-    def __init__(self, architecture: str, latent_dim: int) -> None:
-        self.architecture, self.latent_dim = architecture, latent_dim
-        super().__init__(name=f"MapTag({architecture}, {latent_dim})")
+    def __init__(self, architecture: str, units: int) -> None:
+        self.architecture, self.units = architecture, units
+        super().__init__(name=f"MapTag({architecture}, {units})")
 
 
 register_model(MapTagType)(models.OpaqueModel)
@@ -42,7 +43,7 @@ register_model(MapTagType)(models.OpaqueModel)
 
 @typeof_impl.register(MapTag)
 def _typeof_tag(value, context):
-    return MapTagType(value.architecture, value.latent_dim)
+    return MapTagType(value.architecture, value.units)
 
 
 @unbox(MapTagType)
@@ -50,52 +51,81 @@ def _unbox_tag(typ, obj, context):
     return NativeValue(cgutils.get_null_value(context.context.get_value_type(typ)))
 
 
-@overload_attribute(MapTagType, "latent_dim")
-def _latent_dim(tag):
-    count = tag.latent_dim
-    return lambda tag: count
+@overload_attribute(MapTagType, "gradient_lanes")
+def _gradient_lanes(tag):
+    """16 where `accumulate` leaves each parameter's gradient as sixteen partial sums, 1 where it adds them up itself."""
+    lanes = 16 if tag.units else 1
+    return lambda tag: lanes
 
 
-def step(tag, theta, hidden, z, i, out, o):
-    """out[o] = F(z[i]): (M, 16) -> (M, 16)."""
+def latent_units(tag, size):
+    """M; a constant where the kernel is compiled for it, so that loops over units unroll."""
 
 
-def vjp(tag, theta, hidden, z, i, d, j, out, o, tape, k):
+@overload(latent_units)
+def _latent_units(tag, size):
+    count = tag.units
+    if count:
+        return lambda tag, size: count
+    return lambda tag, size: size.latent
+
+
+def step(tag, theta, size, z, i, out, o, memory, q):
+    """out[o] = F(z[i]): (M, 16) -> (M, 16); the memory of this step lies at q, `memory_size` vectors long."""
+
+
+def vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     """out[o] = J(z[i])^T d[j]; the tape of this step lies at k, `tape_size` vectors long."""
 
 
-def accumulate(tag, gradient, hidden, z, i, d, j, tape, k, n):
-    """Add the parameter gradients of n steps (z, d and the tape from i, j, k on, one after the other) to `gradient` (P, 16)."""
+def accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+    """Add the parameter gradients of n steps (z, memory, d and tape from i, q, j, k on, one after the other) to `gradient`.
+
+    `gradient` is (P, gradient_lanes).
+    """
 
 
-def tape_size(tag, hidden):
-    """Vectors of 16 that one step leaves on the tape; the same as `TAPE_SIZES`."""
-
-
-def jacobian(tag, theta, hidden, z, out):
+def jacobian(tag, theta, size, z, out):
     """out = J(z): z (M,), out (M, M)."""
 
 
-def jacobian_bound(tag, theta, hidden):
-    """A bound on the spectral norm of J(z) for every z."""
+def jacobian_bound(tag, theta, size):
+    """A bound on the spectral norm of J(z) for every z; NaN where none is known."""
 
 
-TAPE_SIZES: dict[
-    str, Callable[[int, int], int]
-] = {}  # architecture -> (M, H) -> vectors that one step leaves on the tape
-LAYOUTS: dict[str, tuple[tuple[str, bool], ...]] = {}  # architecture -> (parameter, transposed?) in the order of theta
+@dataclass(frozen=True)
+class Layout:
+    """What the engine must know of an architecture's kernels outside of them."""
+
+    order: tuple[tuple[str, bool], ...]  # (parameter, transposed?) in the order of theta
+    memory_size: Callable[[Size], int]  # vectors that one step leaves for its vjp
+    tape_size: Callable[[Size], int]  # vectors that one vjp leaves for the parameter gradients
+    most_units: int = 0  # latent units up to which kernels are compiled for their number
+    small: Layout | None = None  # the layout of those
+
+
+LAYOUTS: dict[str, Layout] = {}
+
+
+def make_tag(architecture: str, size: Size) -> MapTag:
+    return MapTag(architecture, size.latent if size.latent <= LAYOUTS[architecture].most_units else 0)
+
+
+def layout(tag: MapTag) -> Layout:
+    found = LAYOUTS[tag.architecture]
+    return found.small if tag.units and found.small is not None else found
 
 
 def pack(architecture: str, params: dict[str, np.ndarray], dtype: np.dtype | type) -> np.ndarray:
     """Parameters as one flat vector, in the order in which the kernels read them."""
-    parts = [params[name].T if transposed else params[name] for name, transposed in LAYOUTS[architecture]]
+    parts = [params[name].T if transposed else params[name] for name, transposed in LAYOUTS[architecture].order]
     return np.concatenate([np.ascontiguousarray(part, dtype).ravel() for part in parts])
 
 
-def unpack(architecture: str, theta: np.ndarray, latent_dim: int, hidden_dim: int) -> dict[str, np.ndarray]:
+def unpack(architecture: str, theta: np.ndarray, size: Size) -> dict[str, np.ndarray]:
     """Inverse of `pack`; copies."""
-    shapes, params, start = ARCHITECTURES[architecture].shapes(latent_dim, hidden_dim), {}, 0
-    for name, transposed in LAYOUTS[architecture]:
+    shapes, params, start = ARCHITECTURES[architecture].shapes(size), {}, 0
+    for name, transposed in LAYOUTS[architecture].order:
         shape = shapes[name][::-1] if transposed else shapes[name]
         part = theta[start : start + int(np.prod(shape))].reshape(shape)
         params[name] = np.ascontiguousarray(part.T if transposed else part).copy()

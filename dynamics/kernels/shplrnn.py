@@ -1,13 +1,15 @@
 """Compiled step, vector-Jacobian product and Jacobian of the shallow PLRNN and its clipped variant.
 
-theta = [A (M), h1 (M), W1^T (H, M), W2 (H, M), h2 (H)]: what one hidden unit needs lies together.
+theta = [A (M), h1 (M), W1^T (H, M), W2 (H, M), h2 (H)]: what one hidden unit needs lies together. Two sets of kernels: for up to
+16 latent units the state stays in registers and hidden units pass by one at a time (no memory, the tape holds per hidden unit
+its activity, d loss / d drive, d loss / d h2); for more the products are tiled (`dense`).
 """
 
 from __future__ import annotations
 
 from numba.extending import overload
 
-from dynamics.kernels import maps
+from dynamics.kernels import dense, maps
 from dynamics.kernels.lanes import (
     LANES,
     add,
@@ -25,19 +27,31 @@ from dynamics.kernels.lanes import (
 )
 
 NAMES = ("shplrnn", "clipped-shplrnn")
+MOST_UNITS = 16
+ORDER = (("A", False), ("h1", False), ("W1", True), ("W2", False), ("h2", False))
 for _name in NAMES:
-    maps.LAYOUTS[_name] = (("A", False), ("h1", False), ("W1", True), ("W2", False), ("h2", False))
-    maps.TAPE_SIZES[_name] = lambda m, hidden: 3 * hidden
+    _small = maps.Layout(ORDER, lambda size: 0, lambda size: 3 * size.hidden)
+    maps.LAYOUTS[_name] = maps.Layout(
+        ORDER, lambda size: 2 * size.hidden, lambda size: 2 * size.hidden, MOST_UNITS, _small
+    )
+
+
+def _is_small(tag):
+    return tag.architecture in NAMES and tag.units > 0
+
+
+def _is_large(tag):
+    return tag.architecture in NAMES and tag.units == 0
 
 
 @overload(maps.step)
-def _step(tag, theta, hidden, z, i, out, o):
-    if tag.architecture not in NAMES:
+def _step(tag, theta, size, z, i, out, o, memory, q):
+    if not _is_small(tag):
         return None
     clipped = tag.architecture == "clipped-shplrnn"
 
-    def step(tag, theta, hidden, z, i, out, o):
-        m = tag.latent_dim
+    def step(tag, theta, size, z, i, out, o, memory, q):
+        m, hidden = maps.latent_units(tag, size), size.hidden
         state, result = registers(tag, z), registers(tag, z)
         for k in range(m):
             put(state, k, lanes_load(z, i + k * LANES))
@@ -61,20 +75,14 @@ def _step(tag, theta, hidden, z, i, out, o):
     return step
 
 
-@overload(maps.tape_size)
-def _tape_size(tag, hidden):
-    return (lambda tag, hidden: 3 * hidden) if tag.architecture in NAMES else None
-
-
 @overload(maps.vjp)
-def _vjp(tag, theta, hidden, z, i, d, j, out, o, tape, k):
-    if tag.architecture not in NAMES:
+def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
+    if not _is_small(tag):
         return None
     clipped = tag.architecture == "clipped-shplrnn"
 
-    def vjp(tag, theta, hidden, z, i, d, j, out, o, tape, k):
-        """Per hidden unit the tape holds: its activity, d loss / d drive, d loss / d h2."""
-        m = tag.latent_dim
+    def vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
+        m, hidden = maps.latent_units(tag, size), size.hidden
         state, above, below = registers(tag, z), registers(tag, z), registers(tag, z)
         for u in range(m):
             put(state, u, lanes_load(z, i + u * LANES))
@@ -110,12 +118,12 @@ def _vjp(tag, theta, hidden, z, i, d, j, out, o, tape, k):
 
 
 @overload(maps.accumulate)
-def _accumulate(tag, gradient, hidden, z, i, d, j, tape, k, n):
-    if tag.architecture not in NAMES:
+def _accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+    if not _is_small(tag):
         return None
 
-    def accumulate(tag, gradient, hidden, z, i, d, j, tape, k, n):
-        m = tag.latent_dim
+    def accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+        m, hidden = maps.latent_units(tag, size), size.hidden
         width, stride = m * LANES, 3 * hidden * LANES
         for u in range(m):
             slope, shift = lanes_load(gradient, u * LANES), lanes_load(gradient, (m + u) * LANES)
@@ -151,14 +159,85 @@ def _accumulate(tag, gradient, hidden, z, i, d, j, tape, k, n):
     return accumulate
 
 
+@overload(maps.step)
+def _large_step(tag, theta, size, z, i, out, o, memory, q):
+    if not _is_large(tag):
+        return None
+    clipped = tag.architecture == "clipped-shplrnn"
+
+    def step(tag, theta, size, z, i, out, o, memory, q):
+        """The memory holds the drive W2 z (H) and the activity (H)."""
+        m, hidden = size.latent, size.hidden
+        w1, w2 = 2 * m, 2 * m + hidden * m
+        h2, unit = w2 + hidden * m, q + hidden * LANES
+        dense.clear(memory, q, hidden)
+        dense.product(theta, w2, hidden, m, z, i, memory, q)
+        for h in range(hidden):
+            drive = lanes_load(memory, q + h * LANES)
+            value = relu(add(drive, broadcast(theta, h2 + h)))
+            if clipped:
+                value = sub(value, relu(drive))
+            lanes_store(memory, unit + h * LANES, value)
+        dense.fill_rows(theta, m, m, out, o)
+        dense.scale_rows(theta, 0, m, z, i, out, o)
+        dense.transposed_product(theta, w1, hidden, m, memory, unit, out, o)
+
+    return step
+
+
+@overload(maps.vjp)
+def _large_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
+    if not _is_large(tag):
+        return None
+    clipped = tag.architecture == "clipped-shplrnn"
+
+    def vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
+        """The tape holds d loss / d drive (H) and d loss / d h2 (H)."""
+        m, hidden = size.latent, size.hidden
+        w1, w2 = 2 * m, 2 * m + hidden * m
+        h2, threshold = w2 + hidden * m, k + hidden * LANES
+        dense.clear(tape, threshold, hidden)
+        dense.product(theta, w1, hidden, m, d, j, tape, threshold)
+        for h in range(hidden):
+            drive, sensitivity = lanes_load(memory, q + h * LANES), lanes_load(tape, threshold + h * LANES)
+            to_threshold = gate(add(drive, broadcast(theta, h2 + h)), sensitivity)
+            to_drive = sub(to_threshold, gate(drive, sensitivity)) if clipped else to_threshold
+            lanes_store(tape, threshold + h * LANES, to_threshold)
+            lanes_store(tape, k + h * LANES, to_drive)
+        dense.clear(out, o, m)
+        dense.scale_rows(theta, 0, m, d, j, out, o)
+        dense.transposed_product(theta, w2, hidden, m, tape, k, out, o)
+
+    return vjp
+
+
+@overload(maps.accumulate)
+def _large_accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+    if not _is_large(tag):
+        return None
+
+    def accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+        m, hidden = size.latent, size.hidden
+        width, stride = m * LANES, 2 * hidden * LANES
+        w1, w2 = 2 * m, 2 * m + hidden * m
+        half = hidden * LANES
+        dense.inner_products(gradient, 0, m, d, j, width, z, i, width, n)
+        dense.sums(gradient, m, m, d, j, width, n)
+        dense.outer_products(gradient, w1, hidden, m, memory, q + half, stride, d, j, width, n)
+        dense.outer_products(gradient, w2, hidden, m, tape, k, stride, z, i, width, n)
+        dense.sums(gradient, w2 + hidden * m, hidden, tape, k + half, stride, n)
+
+    return accumulate
+
+
 @overload(maps.jacobian)
-def _jacobian(tag, theta, hidden, z, out):
+def _jacobian(tag, theta, size, z, out):
     if tag.architecture not in NAMES:
         return None
     clipped = tag.architecture == "clipped-shplrnn"
 
-    def jacobian(tag, theta, hidden, z, out):
-        m = tag.latent_dim
+    def jacobian(tag, theta, size, z, out):
+        m, hidden = maps.latent_units(tag, size), size.hidden
         for a in range(m):
             for b in range(m):
                 out[a, b] = theta[a] if a == b else 0.0
@@ -182,13 +261,13 @@ def _jacobian(tag, theta, hidden, z, out):
 
 
 @overload(maps.jacobian_bound)
-def _jacobian_bound(tag, theta, hidden):
+def _jacobian_bound(tag, theta, size):
     if tag.architecture not in NAMES:
         return None
 
-    def jacobian_bound(tag, theta, hidden):
+    def jacobian_bound(tag, theta, size):
         """max |A| + ||W1||_F ||W2||_F, as no gate exceeds 1 in size."""
-        m = tag.latent_dim
+        m, hidden = maps.latent_units(tag, size), size.hidden
         slope, out_of, into = 0.0, 0.0, 0.0
         for u in range(m):
             slope = max(slope, abs(theta[u]))

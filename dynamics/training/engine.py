@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from dynamics.kernels import maps
 from dynamics.kernels.adaptive import ESTIMATES
 from dynamics.kernels.block import Learner, Sampling, train_block
-from dynamics.kernels.bptt import Sizes, make_buffers
+from dynamics.kernels.bptt import make_buffers, make_sizes
 from dynamics.kernels.lanes import aligned
-from dynamics.kernels.maps import MapTag
+from dynamics.kernels.optimizers import OPTIMIZERS
 from dynamics.training.data import TrainingData
 from dynamics.training.parameters import new_learner
+from dynamics.training.regularization import pulls
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 
@@ -23,19 +25,39 @@ class CompiledEngine:
     def __init__(self, settings: Settings, data: TrainingData) -> None:
         self.settings = settings
         self.data = data
-        n_map = ARCHITECTURES[settings.architecture].n_parameters(settings.latent_dim, settings.hidden_dim)
-        self.tag = MapTag(settings.architecture, settings.latent_dim)
-        self.sizes = Sizes(
-            settings.hidden_dim, data.n_observed, settings.sequence_length, settings.observation == "affine", n_map
+        architecture, size = ARCHITECTURES[settings.architecture], settings.size
+        self.tag = maps.make_tag(settings.architecture, size)
+        self.sizes = make_sizes(
+            self.tag,
+            size,
+            architecture.n_parameters(size),
+            observed=data.n_observed,
+            read=architecture.read_units(size.latent),
+            inputs=len(settings.input_channels),
+            steps=settings.sequence_length,
+            affine=settings.observation == "affine",
         )
-        self.sampling = Sampling(
-            np.ascontiguousarray(data.series, settings.dtype).ravel(),
-            data.starts,
-            settings.batch_size,
-            settings.forcing.interval_steps,
-            settings.noise,
-            settings.l2,
-            ESTIMATES.index(settings.forcing.estimate) if settings.forcing.adaptive else 0,
+        self.sampling = self._sampling()
+
+    def _sampling(self) -> Sampling:
+        settings, data, forcing = self.settings, self.data, self.settings.forcing
+        whole_state = settings.observation == "affine" or settings.latent_dim == data.n_observed
+        weight, target = pulls(settings, data.n_observed)
+        return Sampling(
+            series=np.ascontiguousarray(data.series, settings.dtype).ravel(),
+            inputs=np.ascontiguousarray(data.inputs, settings.dtype).ravel(),
+            starts=data.starts,
+            batch=settings.batch_size,
+            spread=forcing.spread_steps,
+            segmented=forcing.kind == "stf" and forcing.spread_steps == 0 and whole_state and settings.noise == 0,
+            noise=settings.noise,
+            estimate=ESTIMATES.index(forcing.estimate) if forcing.adaptive else 0,
+            optimizer=OPTIMIZERS.index(settings.optimizer),
+            decay=settings.l2,
+            clip=settings.gradient_clip or 0.0,
+            pull_weight=weight.astype(settings.dtype),
+            pull_target=target.astype(settings.dtype),
+            condition=settings.regularisers.observation_condition if settings.observation == "affine" else 0.0,
         )
 
     def learner(self, seed: int) -> Learner:
@@ -43,23 +65,24 @@ class CompiledEngine:
 
     def workspace(self, learner: Learner) -> tuple:
         """Scratch memory of one thread."""
-        buffers = make_buffers(
-            self.tag, self.sizes, learner.theta.size, self.settings.dtype, noisy=self.settings.noise > 0
-        )
+        buffers = make_buffers(self.tag, self.sizes, self.settings.dtype, noisy=self.settings.noise > 0)
         return buffers, aligned(learner.theta.size, self.settings.dtype)
 
     def advance(
-        self, learner: Learner, workspace: tuple, first: int, rates: np.ndarray, alphas: np.ndarray
+        self, learner: Learner, workspace: tuple, first: int, rates: np.ndarray, alphas: np.ndarray, intervals: np.ndarray
     ) -> tuple[int, np.ndarray]:
-        """Do len(rates) updates; how many were done before the loss ceased to be finite, and their losses."""
+        """Do len(rates) updates; how many were done before the loss ceased to be finite, and their losses.
+
+        Each has its learning rate, its alpha (unless adaptive) and its interval between forcings (0: generalised forcing).
+        """
         losses = np.zeros(len(rates))
         buffers, gradient = workspace
         done = train_block(
-            self.tag, learner, self.sizes, self.sampling, buffers, gradient, first, rates, alphas, losses
+            self.tag, learner, self.sizes, self.sampling, buffers, gradient, first, rates, alphas, intervals, losses
         )
         return done, losses[:done]
 
     def compile(self) -> None:
         """Compile (or load from the disk cache) all that `advance` needs, without training anything."""
         learner = self.learner(0)
-        self.advance(learner, self.workspace(learner), 0, np.empty(0), np.empty(0))
+        self.advance(learner, self.workspace(learner), 0, np.empty(0), np.empty(0), np.empty(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dynamics.kernels import maps
@@ -10,22 +12,38 @@ from dynamics.kernels.lanes import aligned
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 
-Parameters = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # of the map, of the observation
+
+# Units within (-1, 1) hold data of variance one as numbers of half that size: the data's extremes still fit.
+OBSERVED_STD = 0.5
+
+
+class Parameters(NamedTuple):
+    map: dict[str, np.ndarray]
+    coupling: np.ndarray  # C (M, K) of K external inputs, which may be none
+    observation: dict[str, np.ndarray]  # as in `TrainedModel`
 
 
 def initial(settings: Settings, series: np.ndarray, rng: np.random.Generator) -> Parameters:
     """Random map; an affine observation starts at the leading principal directions of the series (T, N)."""
-    m, n = settings.latent_dim, series.shape[1]
-    params = ARCHITECTURES[settings.architecture].init(rng, m, settings.hidden_dim)
+    architecture, size = ARCHITECTURES[settings.architecture], settings.size
+    m, n, k = size.latent, series.shape[1], len(settings.input_channels)
+    params = architecture.init(rng, size)
+    coupling = rng.uniform(-1, 1, (m, k)) * np.sqrt(6 / (m + k))  # Glorot & Bengio 2010, eq. 16
     if settings.observation == "affine":
-        return params, {"B": _principal_directions(series, m, rng), "b": series.mean(axis=0)}
+        read = architecture.read_units(m)
+        bounded = OBSERVED_STD if architecture.squashed else 1.0
+        directions = _principal_directions(series, read, rng) / bounded
+        return Parameters(params, coupling, {"B": directions, "b": series.mean(axis=0)})
     if m > n:
-        return params, {"L0": rng.uniform(-1, 1, (m - n, n)) / np.sqrt(n)}
-    return params, {}
+        return Parameters(params, coupling, {"L0": rng.uniform(-1, 1, (m - n, n)) / np.sqrt(n)})
+    return Parameters(params, coupling, {})
 
 
 def _principal_directions(series: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
-    """(N, M): principal directions, scaled by one number so that the latent coordinates have variance about one."""
+    """(N, M): principal directions, scaled by one number so that the latent coordinates have variance about one.
+
+    Surplus columns are random: B B^+ = 1 then spreads the data over all of the units.
+    """
     variances, directions = np.linalg.eigh(np.cov(series.T).reshape(series.shape[1], -1))
     kept = min(m, series.shape[1])
     scale = np.sqrt(max(variances[::-1][:kept].mean(), 1e-12))
@@ -34,19 +52,22 @@ def _principal_directions(series: np.ndarray, m: int, rng: np.random.Generator) 
 
 
 def flatten(settings: Settings, parameters: Parameters) -> np.ndarray:
-    params, observation = parameters
-    flat = maps.pack(settings.architecture, params, settings.dtype)
-    return np.concatenate([flat, *(np.asarray(v, settings.dtype).ravel() for v in observation.values())])
+    flat = maps.pack(settings.architecture, parameters.map, settings.dtype)
+    rest = (parameters.coupling, *parameters.observation.values())
+    return np.concatenate([flat, *(np.asarray(v, settings.dtype).ravel() for v in rest)])
 
 
 def restore(settings: Settings, theta: np.ndarray, n_observed: int) -> Parameters:
     """Inverse of `flatten`."""
-    m, n = settings.latent_dim, n_observed
-    params = maps.unpack(settings.architecture, theta, m, settings.hidden_dim)
-    rest = theta[sum(a.size for a in params.values()) :]
+    m, n, k = settings.latent_dim, n_observed, len(settings.input_channels)
+    params = maps.unpack(settings.architecture, theta, settings.size)
+    first = sum(a.size for a in params.values())
+    coupling, rest = theta[first : first + m * k].reshape(m, k).copy(), theta[first + m * k :]
     if settings.observation == "affine":
-        return params, {"B": rest[: n * m].reshape(n, m).copy(), "b": rest[n * m :].copy()}
-    return params, ({"L0": rest.reshape(m - n, n).copy()} if m > n else {})
+        read = ARCHITECTURES[settings.architecture].read_units(m)
+        observation = {"B": rest[: n * read].reshape(n, read).copy(), "b": rest[n * read :].copy()}
+        return Parameters(params, coupling, observation)
+    return Parameters(params, coupling, {"L0": rest.reshape(m - n, n).copy()} if m > n else {})
 
 
 def new_learner(settings: Settings, series: np.ndarray, seed: int) -> Learner:
