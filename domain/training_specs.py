@@ -154,7 +154,7 @@ class RegularizationSpec(Spec):
         default=0.0,
         ge=0,
         description="Weight of (||B||_F ||B^+||_F / R)^2 - 1, which is 0 when all singular values of the affine observation B "
-        "agree (R: units that it reads); affine observation only.",
+        "agree (R: rank of B); affine observation only.",
     )
 
     @model_validator(mode="after")

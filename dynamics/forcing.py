@@ -2,6 +2,7 @@
 
 generalised (Hess et al. 2023, eq. 7):   z~ = (1 - alpha) z + alpha z_data         at every step
 sparse (Mikhaeil et al. 2022):           z~ = z_data every tau steps, tau = ln 2 / (lambda_max dt)
+Either may change geometrically from its first to its final value over the updates (`training.schedule.forcing_schedule`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,19 @@ class Forcing:
 
     kind: str
     interval_steps: int = 0
+    spread_steps: float = 0.0  # std of the interval, drawn anew at each forcing
+    final_interval_steps: int = 0  # 0: the interval stays
     alpha: float = 0.0
+    final_alpha: float = 0.0  # 0: alpha stays
     adaptive: bool = False
     estimate: str = "arithmetic-mean"
     automatic: bool = False  # alpha was chosen here, so a run that failed may be replaced by one with stronger forcing
+
+    @property
+    def longest_interval(self) -> int:
+        """Steps that hardly any stretch between two forcings exceeds; 0 unless sparse."""
+        longest = max(self.interval_steps, self.final_interval_steps)
+        return math.ceil(longest + 3 * self.spread_steps) if longest else 0
 
     def replacement_alpha(self, k: int) -> float:
         """alpha of the k-th replacement: twice, then four times as strong, and so on in turn."""
@@ -56,12 +66,18 @@ def resolve_forcing(
         interval, reason = _interval(spec, growth, sequence_length)
         if reason:
             why["interval_steps"] = reason
-        return Forcing("stf", interval_steps=interval), why
+        return Forcing("stf", interval, spec.spread_steps, spec.final_interval_steps or 0), why
     alpha, reason = _alpha(spec, growth)
     if reason:
         why["alpha"] = reason
-    automatic = spec.alpha == "auto"
-    return Forcing("gtf", alpha=alpha, adaptive=spec.adaptive, estimate=spec.estimate, automatic=automatic), why
+    return Forcing(
+        "gtf",
+        alpha=alpha,
+        final_alpha=spec.final_alpha or 0.0,
+        adaptive=spec.adaptive,
+        estimate=spec.estimate,
+        automatic=spec.alpha == "auto",
+    ), why
 
 
 def _interval(spec: SparseForcingSpec, growth: float | None, sequence_length: int) -> tuple[int, str]:
@@ -86,15 +102,22 @@ def estimate_alpha(architecture: type[Architecture], params: Params, states: np.
     """alpha^ = max(0, 1 - 1 / kappa) from the Jacobians at states (B, T, M): the plain form of `dynamics.kernels.adaptive`.
 
     kappa = max over B of ||mean_t J_t||, (prod_t ||J_t||)^(1/T) or max_t ||J_t||, or a bound on ||J|| from the parameters.
-    Source: Hess et al. 2023, section 3.3.
+    Raises ValueError where no such bound is known. Source: Hess et al. 2023, section 3.3.
     """
     if estimate == "parameter-bound":
-        bound = np.abs(params["A"]).max() + np.linalg.norm(params["W1"]) * np.linalg.norm(params["W2"])
-        return max(0.0, 1 - 1 / float(bound))
+        bound = architecture.jacobian_bound(params)
+        if bound is None:
+            raise ValueError(f"no bound on the Jacobian of {architecture.name} is known")
+        return max(0.0, 1 - 1 / bound) if bound > 0 else 0.0
     jacobians = architecture.jacobian(params, states)
     if estimate == "arithmetic-mean":
         kappas = np.linalg.norm(jacobians.mean(axis=1), ord=2, axis=(-2, -1))
     else:
         norms = np.linalg.norm(jacobians, ord=2, axis=(-2, -1))
-        kappas = np.exp(np.log(norms).mean(axis=1)) if estimate == "geometric-mean" else norms.max(axis=1)
-    return max(0.0, 1 - 1 / float(kappas.max()))
+        kappas = (
+            np.exp(np.log(np.maximum(norms, 1e-300)).mean(axis=1))
+            if estimate == "geometric-mean"
+            else norms.max(axis=1)
+        )
+    kappa = float(kappas.max())
+    return max(0.0, 1 - 1 / kappa) if kappa > 0 else 0.0

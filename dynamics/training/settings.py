@@ -7,45 +7,68 @@ from typing import Any
 
 import numpy as np
 
-from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
+from domain.errors import ErrorItem, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.specs import TrainSpec
 from dynamics.forcing import Forcing, resolve_forcing
+from dynamics.sizing import Sizing, choose, matrix_weights
 from dynamics.training.smoothing import windows
 from dynamics.training.split import Split
-from models import ARCHITECTURES
+from models.base import Size
 
-MAX_IDENTITY_COORDINATES = 10  # more observed coordinates than this are read out from a smaller latent space
-AFFINE_LATENT_DIM = 16
 UPDATES, SEEDS, LONGEST_SEQUENCE = 12_000, 10, 200
 NOMINAL_SPEED = 1e11  # floating-point operations per second of two ordinary cores; a figure, not a measurement,
 # so that the same request trains the same model on an idle and on a busy machine
+TORCH_STEP_SECONDS = 1.5e-4  # of one time step forward and backward in eager torch, whatever the size: launching it
+ONE_CYCLE_PEAK, PUBLISHED_RATE = 5e-3, 1e-3
+ONE_CYCLE_PEAKS = {"shplrnn": 2e-2, "clipped-shplrnn": 2e-2}  # chosen on Lorenz-63; for 100 hidden units
+
+
+@dataclass(frozen=True)
+class Regularisers:
+    """Weights of the terms that are added to the loss: see `dynamics.training.regularization`."""
+
+    identity: float = 0.0
+    manifold_attractor: float = 0.0
+    manifold_attractor_fraction: float = 0.5
+    observation_condition: float = 0.0
 
 
 @dataclass(frozen=True)
 class Settings:
     architecture: str
     latent_dim: int
-    hidden_dim: int
+    hidden_dim: int  # 0 for architectures that have none
+    layers: int  # 0 for architectures that have none
     observation: str
     forcing: Forcing
+    input_channels: list[str]
     lags: list[int]
     smoothing: list[int]  # rows of the local fits that replace each channel in training; 0: the data themselves
     sequence_length: int
     batch_size: int
     updates: int
+    optimizer: str
+    gradient_clip: float | None
     schedule: str
     peak_rate: float
     final_rate: float
     l2: float
     noise: float
+    regularisers: Regularisers
     seeds: int
     budget_seconds: float
     precision: str
     standardize: bool
+    engine: str  # compiled or torch
+    device: str
     seed: int
     why: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> Size:
+        return Size(self.latent_dim, self.hidden_dim, self.layers)
 
     @property
     def dtype(self) -> type:
@@ -56,48 +79,72 @@ class Settings:
 
 
 def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis: LyapunovAnalysis | None) -> Settings:
-    """Settings for these data. Raises SeriesTooShort when the split leaves less than one training sequence."""
+    """Settings for these data; `n_channels` are observed (inputs are not counted).
+
+    Raises SeriesTooShort when the split leaves less than one training sequence, InvalidParameters for what cannot be.
+    """
     why: dict[str, str] = {}
     lags = _lags(spec, n_channels, analysis, why)
-    n_observed = n_channels * len(lags)
-    observation = _observation(spec, n_observed, why)
-    latent_dim = _latent_dim(spec, n_observed, observation, why)
-    hidden_dim = _hidden_dim(spec, latent_dim, why)
-    length = _sequence_length(spec, parts, lags, latent_dim * hidden_dim, why)
+    sizing = choose(spec, n_channels * len(lags))
+    why |= sizing.why
+    weights = matrix_weights(sizing.map, sizing.size)
+    length = _sequence_length(spec, parts, lags, weights // 2, why)
     forcing, reasons = resolve_forcing(spec.forcing, analysis, dt, length)
-    work = 14.0 * latent_dim * hidden_dim * length * spec.batch_size  # operations of one update
-    updates, seeds = _amount(spec, work, why)
+    engine = _engine(spec, why)
+    alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
+    rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" else length
+    seconds = _update_seconds(weights * length * spec.batch_size, rounds, engine)
+    updates, seeds = _amount(spec, seconds, why)
     return Settings(
-        architecture=_architecture(spec, why),
-        latent_dim=latent_dim,
-        hidden_dim=hidden_dim,
-        observation=observation,
+        architecture=sizing.architecture,
+        latent_dim=sizing.size.latent,
+        hidden_dim=sizing.size.hidden,
+        layers=sizing.size.layers,
+        observation=sizing.observation,
         forcing=forcing,
         lags=lags,
         smoothing=windows(spec, parts.train, n_channels, why),
         sequence_length=length,
-        batch_size=spec.batch_size,
         updates=updates,
-        schedule=spec.learning_rate.schedule,
-        peak_rate=_peak_rate(spec, updates, hidden_dim, why),
-        final_rate=spec.learning_rate.final,
-        l2=spec.regularization.l2,
-        noise=spec.regularization.noise,
+        peak_rate=_peak_rate(spec, updates, sizing, why),
         seeds=seeds,
-        budget_seconds=spec.budget_seconds,
-        precision=spec.precision,
-        standardize=spec.standardize,
-        seed=spec.seed,
+        engine=engine,
+        **_as_asked(spec),
         why=why | reasons,
     )
 
 
-def _architecture(spec: TrainSpec, why: dict[str, str]) -> str:
-    if spec.architecture != "auto":
-        return spec.architecture
-    why["architecture"] = "bounded for |A| < 1, so free runs cannot run away; the published default"
-    assert "clipped-shplrnn" in ARCHITECTURES
-    return "clipped-shplrnn"
+def _as_asked(spec: TrainSpec) -> dict[str, Any]:
+    """What is taken over as it is."""
+    wanted = spec.regularization
+    return {
+        "input_channels": list(spec.input_channels),
+        "batch_size": spec.batch_size,
+        "optimizer": spec.optimizer,
+        "gradient_clip": spec.gradient_clip,
+        "schedule": spec.learning_rate.schedule,
+        "final_rate": spec.learning_rate.final,
+        "l2": wanted.l2,
+        "noise": wanted.noise,
+        "regularisers": Regularisers(
+            wanted.identity, wanted.manifold_attractor, wanted.manifold_attractor_fraction, wanted.observation_condition
+        ),
+        "budget_seconds": spec.budget_seconds,
+        "precision": spec.precision,
+        "standardize": spec.standardize,
+        "device": spec.device,
+        "seed": spec.seed,
+    }
+
+
+def _engine(spec: TrainSpec, why: dict[str, str]) -> str:
+    if spec.engine != "auto":
+        return spec.engine
+    if spec.device == "cuda":
+        why["engine"] = "the engine that runs on a GPU"
+        return "torch"
+    why["engine"] = "the fast one on a CPU"
+    return "compiled"
 
 
 def _lags(spec: TrainSpec, n_channels: int, analysis: LyapunovAnalysis | None, why: dict[str, str]) -> list[int]:
@@ -108,40 +155,6 @@ def _lags(spec: TrainSpec, n_channels: int, analysis: LyapunovAnalysis | None, w
         return list(analysis.embedding.lags)
     why["embedding_lags"] = "the channels are taken as the state" if n_channels > 1 else "no analysis gave an embedding"
     return [0]
-
-
-def _observation(spec: TrainSpec, n_observed: int, why: dict[str, str]) -> str:
-    if spec.observation.kind != "auto":
-        return spec.observation.kind
-    if n_observed > MAX_IDENTITY_COORDINATES:
-        why["observation"] = f"{n_observed} observed coordinates are read out from a smaller latent space"
-        return "affine"
-    why["observation"] = f"{n_observed} observed coordinates are latent units themselves"
-    return "identity"
-
-
-def _latent_dim(spec: TrainSpec, n_observed: int, observation: str, why: dict[str, str]) -> int:
-    if spec.latent_dim != "auto":
-        if observation == "identity" and spec.latent_dim < n_observed:
-            raise InvalidParameters(
-                f"latent_dim {spec.latent_dim} is less than the {n_observed} observed coordinates, which an identity "
-                'observation takes as latent units; raise it or use observation {"kind": "affine"}.',
-                [ErrorItem(pointer="/params/latent_dim")],
-            )
-        return spec.latent_dim
-    if observation == "identity":
-        why["latent_dim"] = "one latent unit per observed coordinate"
-        return n_observed
-    why["latent_dim"] = f"at most {AFFINE_LATENT_DIM} units suffice for {n_observed} correlated coordinates"
-    return min(AFFINE_LATENT_DIM, n_observed)
-
-
-def _hidden_dim(spec: TrainSpec, latent_dim: int, why: dict[str, str]) -> int:
-    if spec.hidden_dim != "auto":
-        return spec.hidden_dim
-    hidden = {1: 50, 2: 50, 3: 100, 4: 150}.get(latent_dim, 250 if latent_dim <= 10 else 512)
-    why["hidden_dim"] = f"usual for {latent_dim} latent units"
-    return hidden
 
 
 def _sequence_length(spec: TrainSpec, parts: Split, lags: list[int], size: int, why: dict[str, str]) -> int:
@@ -166,9 +179,15 @@ def _sequence_length(spec: TrainSpec, parts: Split, lags: list[int], size: int, 
     return length
 
 
-def _amount(spec: TrainSpec, work: float, why: dict[str, str]) -> tuple[int, int]:
+def _update_seconds(products: int, rounds: int, engine: str) -> float:
+    """Nominal seconds of one update of `products` weights times steps times sequences, in `rounds` steps one after the other."""
+    computing = 7.0 * products / NOMINAL_SPEED
+    return computing + (rounds * TORCH_STEP_SECONDS if engine == "torch" else 0.0)
+
+
+def _amount(spec: TrainSpec, update_seconds: float, why: dict[str, str]) -> tuple[int, int]:
     """Updates and seeds: decided by the problem's size, so that the clock decides nothing about the model."""
-    affordable = 0.5 * spec.budget_seconds * NOMINAL_SPEED / work
+    affordable = 0.5 * spec.budget_seconds / update_seconds
     seeds = SEEDS if spec.seeds == "auto" else spec.seeds
     updates = UPDATES if spec.updates == "auto" else spec.updates
     if spec.updates == "auto" and affordable < updates * (2 if spec.seeds == "auto" else seeds):
@@ -182,13 +201,19 @@ def _amount(spec: TrainSpec, work: float, why: dict[str, str]) -> tuple[int, int
     return updates, seeds
 
 
-def _peak_rate(spec: TrainSpec, updates: int, hidden_dim: int, why: dict[str, str]) -> float:
+def _peak_rate(spec: TrainSpec, updates: int, sizing: Sizing, why: dict[str, str]) -> float:
     peak = spec.learning_rate.peak
     if peak != "auto":
         return peak
     if spec.learning_rate.schedule != "one-cycle":
         why["learning_rate"] = "the published rate"
-        return 1e-3
-    rate = 2e-2 if updates <= 20_000 else 1e-2 if updates <= 60_000 else 5e-3
-    why["learning_rate"] = f"the highest that holds for {updates} updates and {hidden_dim} hidden units"
-    return rate * min(1.0, 100 / hidden_dim)
+        return PUBLISHED_RATE
+    rate = ONE_CYCLE_PEAKS.get(sizing.architecture)
+    if rate is None:
+        why["learning_rate"] = f"a one-cycle schedule bears more than the published {PUBLISHED_RATE:g}"
+        rate, hidden = ONE_CYCLE_PEAK, 0
+    else:
+        hidden = sizing.size.hidden
+        why["learning_rate"] = f"the highest that holds for {updates} updates and {hidden} hidden units"
+    rate *= 1.0 if updates <= 20_000 else 0.5 if updates <= 60_000 else 0.25
+    return rate * min(1.0, 100 / hidden) if hidden else rate

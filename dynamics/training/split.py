@@ -17,6 +17,12 @@ class Split:
     validation: Segments
     test: Segments
 
+    def select(self, columns: list[int]) -> Split:
+        """The same rows of some of the channels."""
+        return Split(
+            *([(first, values[:, columns]) for first, values in p] for p in (self.train, self.validation, self.test))
+        )
+
 
 def split(segments: Segments, spec: TrainSpec) -> Split:
     """The last `test_fraction` of the rows is the test part, the last `validation_fraction` of what remains validation."""

@@ -16,9 +16,11 @@ from domain.results import (
     Predictability,
     Verdict,
 )
+from domain.specs import TrainSpec
 from domain.training_specs import GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
-from dynamics.forcing import estimate_alpha, resolve_forcing
-from models import ShPLRNN
+from dynamics.forcing import Forcing, estimate_alpha, resolve_forcing
+from dynamics.training.schedule import forcing_schedule
+from models import ARCHITECTURES, LSTM, ShPLRNN, Size
 
 
 def analysis(lambda_max: float | None) -> LyapunovAnalysis:
@@ -76,12 +78,64 @@ def test_estimates_of_a_linear_map_are_exact(estimate: str) -> None:
     assert estimate_alpha(ShPLRNN, params, states, estimate) == pytest.approx(0.5)
 
 
-def test_the_parameter_bound_is_a_bound() -> None:
-    params = ShPLRNN.init(np.random.default_rng(1), 3, 9)
-    states = np.random.default_rng(2).standard_normal((4, 30, 3))
-    assert estimate_alpha(ShPLRNN, params, states, "parameter-bound") >= estimate_alpha(
-        ShPLRNN, params, states, "largest-norm"
-    )
-    assert estimate_alpha(ShPLRNN, params, states, "largest-norm") >= estimate_alpha(
-        ShPLRNN, params, states, "geometric-mean"
-    )
+BOUNDED = [
+    name for name, a in ARCHITECTURES.items() if a.jacobian_bound(a.init(np.random.default_rng(0), Size(4, 2, 2)))
+]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_the_parameter_bound_is_a_bound(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    params = architecture.init(np.random.default_rng(1), Size(4, 3, 2))
+    states = np.random.default_rng(2).standard_normal((4, 30, 4))
+    estimates = [
+        estimate_alpha(architecture, {k: 5 * v for k, v in params.items()}, states, estimate)
+        for estimate in ("parameter-bound", "largest-norm", "geometric-mean")
+    ]
+    assert estimates == sorted(estimates, reverse=True)
+    assert estimates[0] > 0
+
+
+def test_no_bound_is_invented() -> None:
+    assert "lstm" not in BOUNDED
+    assert len(BOUNDED) >= 9
+    params = LSTM.init(np.random.default_rng(1), Size(4))
+    with pytest.raises(ValueError, match="no bound"):
+        estimate_alpha(LSTM, params, np.zeros((1, 1, 4)), "parameter-bound")
+
+
+def test_annealing_is_geometric_and_knows_no_blocks() -> None:
+    spec = GeneralizedForcingSpec(alpha=1.0, final_alpha=0.01)
+    forcing, _ = resolve_forcing(spec, None, 0.01, 200)
+    alphas, intervals = forcing_schedule(forcing, 0, 101, 101)
+    np.testing.assert_allclose(alphas[[0, 25, 50, 100]], [1, 10**-0.5, 0.1, 0.01], rtol=1e-12)
+    assert not intervals.any()
+    spec = SparseForcingSpec(interval_steps=5, final_interval_steps=80, spread_steps=2.5)
+    forcing, _ = resolve_forcing(spec, None, 0.01, 200)
+    assert (forcing.spread_steps, forcing.longest_interval) == (2.5, 88)
+    whole = forcing_schedule(forcing, 0, 41, 41)
+    np.testing.assert_allclose(whole[1][[0, 10, 20, 40]], [5, 10, 20, 80], rtol=1e-12)
+    for k, part in enumerate(whole):
+        blocks = [forcing_schedule(forcing, first, 7, 41)[k] for first in range(0, 35, 7)]
+        np.testing.assert_array_equal(np.concatenate(blocks), part[:35])
+    assert not whole[0].any()
+
+
+def test_what_is_not_annealed_stays() -> None:
+    alphas, intervals = forcing_schedule(Forcing("gtf", alpha=0.15), 3, 4, 10)
+    np.testing.assert_array_equal(alphas, [0.15] * 4)
+    np.testing.assert_array_equal(intervals, [0.0] * 4)
+    _, intervals = forcing_schedule(Forcing("stf", interval_steps=7), 0, 1, 1)
+    np.testing.assert_array_equal(intervals, [7.0])
+
+
+@pytest.mark.parametrize(
+    ("forcing", "says"),
+    [
+        ({"adaptive": True, "final_alpha": 0.1}, "leave final_alpha away or set adaptive to false"),
+        ({"alpha": 0, "final_alpha": 0.1}, "needs an alpha above 0"),
+    ],
+)
+def test_contradictory_annealing_is_refused(forcing: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        TrainSpec.model_validate({"forcing": {"kind": "gtf"} | forcing})
