@@ -132,6 +132,9 @@ def _prediction_grade(found: Findings) -> Grade:
 
 
 def _settles_on_a_cycle(found: Findings) -> bool:
+    """Of a model without inputs: the exponents of a driven one are conditional, and negative where its inputs command it."""
+    if found.model.inputs is not None:
+        return False
     largest = found.exponents[0] if found.exponents else None
     chaotic = found.lambda_max is not None and found.lambda_max > 0
     return bool(chaotic and largest is not None and largest < 0.1 * (found.lambda_max or 0.0))
@@ -169,7 +172,8 @@ def _warnings(found: Findings) -> list[Warning_]:
             "blurs them, so strongly negative exponents and the fraction of the dimension they give are the model's own."
         )
         warn("contracting_exponents", detail)
-    if known and found.lambda_max is not None and found.lambda_max > 0 and not 0.5 < known[0] / found.lambda_max < 2:
+    comparable = found.model.inputs is None and found.lambda_max is not None and found.lambda_max > 0
+    if known and comparable and found.lambda_max is not None and not 0.5 < known[0] / found.lambda_max < 2:
         detail = f"The model's largest exponent {known[0]:.3g} differs from that of the series, {found.lambda_max:.3g}."
         warn("lambda_max_differs", detail)
     return warnings

@@ -14,7 +14,7 @@ from scipy.signal import welch
 from domain.results import LyapunovAnalysis
 from dynamics.kernels import free_run, lyapunov_qr
 from dynamics.training.data import TrainingData
-from models import TrainedModel
+from models.trained import Drive, TrainedModel
 
 PSEUDO_COUNT = 1e-5
 N_STARTS, RUN_STEPS, TRANSIENT_STEPS = 16, 5_000, 500
@@ -52,13 +52,19 @@ class Judgement:
 
 
 class Referee:
-    """Compares free runs with the training and validation data."""
+    """Compares free runs with the training and validation data.
+
+    The runs of a model with inputs are driven by those of the same data, end to end and, as the runs outlast them, again
+    from the first row on: the few steps at the seams count for little where models are ranked. The report, which is made
+    by `dynamics.evaluation`, has no such runs.
+    """
 
     def __init__(self, data: TrainingData, analysis: LyapunovAnalysis | None = None) -> None:
-        self.expected = _expected_exponent(analysis)
         known = np.concatenate([*data.train, *data.validation])
+        self.inputs = _end_to_end([*data.train_inputs, *data.validation_inputs])
+        self.expected = _expected_exponent(analysis) if self.inputs is None else None
         self.center, self.axes = _leading_axes(known)
-        projected = self.project(known)
+        self.known = projected = self.project(known)
         spread = projected.std(axis=0)
         self.low, self.high = projected.min(axis=0) - 0.1 * spread, projected.max(axis=0) + 0.1 * spread
         self.n_bins = _bins(len(projected), projected.shape[1])
@@ -68,17 +74,16 @@ class Referee:
         longest = max([*data.train, *data.validation], key=len)
         self.window = int(min(1024, len(longest)))
         self.spectrum = _spectrum(longest, self.window)
-        self.starts = known[np.linspace(0, len(known) - 1, N_STARTS).astype(int)]
-        self.probe = max(data.validation, key=len, default=longest)
-        if len(self.probe) < PREDICTION_STEPS + 1:
-            self.probe = longest
+        self.start_rows = np.linspace(0, len(known) - 1, N_STARTS).astype(int)
+        self.starts = known[self.start_rows]
+        self.probe, self.probe_inputs = _probe(data)
 
     def judge(self, model: TrainedModel) -> Judgement:
         """Two runs from each start: one at full resolution for the spectrum, one long and thinned for what becomes of it."""
         with np.errstate(all="ignore"):
-            states = free_run(model, model.encode(self.starts), RUN_STEPS)
+            states = free_run(model, model.encode(self.starts), RUN_STEPS, drive=self._drive(1))
             late_steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
-            late_states = free_run(model, states[-1], late_steps, LATE_EVERY)
+            late_states = free_run(model, states[-1], late_steps, LATE_EVERY, drive=self._drive(1 + RUN_STEPS))
             runs, late = model.observe(states[TRANSIENT_STEPS:]), model.observe(late_states)  # (steps, starts, N_e)
             bounded = (np.abs(runs) < 1e3).all(axis=(0, 2)) & (np.abs(late) < 1e3).all(axis=(0, 2))  # false for NaN
             error = self.prediction_error(model)
@@ -95,7 +100,8 @@ class Referee:
                 NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error, exponent
             )
         d_h = float(np.mean(_hellinger(self.spectrum, _spectrum(runs, self.window))))
-        lost = 1 - np.mean(self._coverage(late) > LEAST_COVERAGE) * np.mean(bounded)
+        coverage = self._coverage(late) / self._reachable(len(late))[bounded]
+        lost = 1 - np.mean(coverage > LEAST_COVERAGE) * np.mean(bounded)
         score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost + self._disagreement(exponent)
         if lost >= 0.5:
             why = f"{lost:.0%} of its free runs leave most of the attractor for a fixed point or a small cycle"
@@ -103,7 +109,10 @@ class Referee:
         return Judgement(score, "ok", "", d_stsp, d_h, error, exponent)
 
     def exponent(self, model: TrainedModel, states: np.ndarray) -> float | None:
-        """Largest Lyapunov exponent of the model's free runs, per time unit; None where nothing is known to compare it with."""
+        """Largest Lyapunov exponent of the model's free runs, per time unit; None where nothing is known to compare it with.
+
+        Nothing is, for a driven model: its exponents are conditional on the inputs, those of the data are not.
+        """
         if self.expected is None:
             return None
         steps = int(EXPONENT_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
@@ -126,6 +135,14 @@ class Referee:
         last = late[len(late) // 2 :]
         return np.array([self.mass[self._histogram(run, COARSE_BINS) > 0].sum() for run in last.swapaxes(0, 1)])
 
+    def _reachable(self, n_late: int) -> np.ndarray:
+        """(starts,): coverage by the data themselves; all of it, but for a driven model only what they visit under the same inputs."""
+        if self.inputs is None:
+            return np.ones(N_STARTS)
+        ahead = RUN_STEPS + LATE_EVERY * np.arange(n_late // 2 + 1, n_late + 1)
+        rows = (self.start_rows[:, None] + ahead) % len(self.known)
+        return np.array([self.mass[self._histogram(self.known[r], COARSE_BINS) > 0].sum() for r in rows])
+
     def project(self, points: np.ndarray) -> np.ndarray:
         return (points - self.center) @ self.axes
 
@@ -133,9 +150,14 @@ class Referee:
         """Mean squared error 20 steps ahead on validation data, standardised units; null when not finite."""
         n = min(PREDICTION_STEPS, len(self.probe) - 1)
         starts = np.unique(np.linspace(0, len(self.probe) - 1 - n, MAX_PREDICTION_STARTS).astype(int))
-        ahead = model.observe(free_run(model, model.encode(self.probe[starts]), n)[-1])
+        drive = None if self.probe_inputs is None else Drive(self.probe_inputs, starts + 1)
+        ahead = model.observe(free_run(model, model.encode(self.probe[starts]), n, drive=drive)[-1])
         error = float(np.mean((ahead - self.probe[starts + n]) ** 2))
         return error if np.isfinite(error) else None
+
+    def _drive(self, ahead: int) -> Drive | None:
+        """Inputs of runs from `starts` whose next step is number `ahead`, counted from 1."""
+        return None if self.inputs is None else Drive(self.inputs, self.start_rows + ahead)
 
     def _histogram(self, points: np.ndarray, n_bins: int) -> np.ndarray:
         scaled = (points - self.low) / (self.high - self.low)
@@ -160,6 +182,22 @@ def _expected_exponent(analysis: LyapunovAnalysis | None) -> tuple[float, float]
         return None
     half = 0.0 if measured.ci is None else (measured.ci[1] - measured.ci[0]) / 2
     return measured.value, max(EXPONENT_TOLERANCE, half / measured.value)
+
+
+def _end_to_end(parts: list[np.ndarray]) -> np.ndarray | None:
+    """Inputs of the parts, (rows, K); None for data without inputs."""
+    inputs = np.concatenate(parts) if parts else np.empty((0, 0))
+    return inputs if inputs.size else None
+
+
+def _probe(data: TrainingData) -> tuple[np.ndarray, np.ndarray | None]:
+    """The longest validation part, or of all data where that is too short for a forecast, and the inputs of its rows."""
+    parts, inputs = [*data.validation, *data.train], [*data.validation_inputs, *data.train_inputs]
+    lengths = [len(part) for part in data.validation]
+    if max(lengths, default=0) < PREDICTION_STEPS + 1:
+        lengths = [len(part) for part in parts]
+    longest = int(np.argmax(lengths))
+    return parts[longest], _end_to_end(inputs[longest : longest + 1])
 
 
 def _leading_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
