@@ -1,14 +1,24 @@
-"""What the architectures share: rectifier, gate, norms and random matrices, for numpy and torch alike."""
+"""What the architectures share: rectifier, gates, norms (numpy and torch alike) and random matrices."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+_MOST_DRAWS, _STARTS, _STEPS, _FAR = 100, 16, 200, 10.0  # of `tame`; states have a standard deviation of about one
+THRESHOLD_RANGE = 3.0  # initial thresholds cover the range of the data, about three standard deviations either way
+
 
 def relu(x: Any, xp: Any = np) -> Any:
-    return xp.clip(x, 0, None)
+    """max(x, 0); NaN stays NaN. Not `clip`, whose gradient in torch is 1 at the kink."""
+    return np.maximum(x, 0) if xp is np else xp.relu(x)
+
+
+def sigmoid(x: Any, xp: Any = np) -> Any:
+    """1 / (1 + exp(-x)), in a form that cannot overflow."""
+    return 0.5 * xp.tanh(0.5 * x) + 0.5
 
 
 def gate(x: Any, xp: Any = np) -> Any:
@@ -27,13 +37,40 @@ def largest(vector: Any) -> float:
 
 
 def positive_definite(rng: np.random.Generator, m: int) -> np.ndarray:
-    """A random positive definite (M, M) matrix with largest eigenvalue 1.
+    """A random positive definite (M, M) matrix with largest eigenvalue 1; for M = 1 the corner of a (2, 2) one, not 1 itself.
 
     Source: Talathi & Vartak 2016, Improving performance of recurrent neural network with relu nonlinearity, arXiv:1511.03771.
     """
-    gaussian = rng.standard_normal((m, m))
-    positive = gaussian @ gaussian.T / m + np.eye(m)
-    return positive / np.linalg.eigvalsh(positive).max()
+    n = max(m, 2)
+    gaussian = rng.standard_normal((n, n))
+    positive = gaussian @ gaussian.T / n + np.eye(n)
+    return (positive / np.linalg.eigvalsh(positive).max())[:m, :m]
+
+
+def linear_part(rng: np.random.Generator, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """A (M) and W (M, M): diagonal and off-diagonal of a random positive definite matrix, as in the published code of PLRNNs."""
+    matrix = positive_definite(rng, m)
+    a = np.diagonal(matrix).copy()
+    return a, matrix - np.diag(a)
+
+
+def tame(
+    draw: Callable[[], dict[str, np.ndarray]], step: Callable[[dict[str, np.ndarray], Any], Any]
+) -> dict[str, np.ndarray]:
+    """Parameters from `draw`, drawn again (up to a hundred times) while free runs from states of std 1 explode.
+
+    Maps that are not bounded by construction explode from a third of the published initial parameters, where a unit or
+    two meet many hidden units; sparse forcing lets them run for a hundred steps and more.
+    """
+    for _ in range(_MOST_DRAWS):
+        params = draw()
+        z = np.random.default_rng(0).standard_normal((_STARTS, next(iter(params.values())).shape[0]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(_STEPS):
+                z = step(params, z)
+        if np.all(np.abs(z) <= _FAR):
+            break
+    return params
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:

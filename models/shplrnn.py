@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from models.algebra import frobenius, gate, largest, positive_definite, relu, uniform
+from models.algebra import frobenius, gate, largest, positive_definite, relu, tame, uniform
 from models.base import Architecture, Params, Size
 
 
@@ -38,15 +38,8 @@ class ShPLRNN(Architecture):
 
     @staticmethod
     def init(rng: np.random.Generator, size: Size) -> dict[str, np.ndarray]:
-        """A: diagonal of a random positive definite matrix (Talathi & Vartak 2016); W1, W2, h2: uniform in 1 / sqrt(fan-in)."""
-        m, h = size.latent, size.hidden
-        return {
-            "A": np.diagonal(positive_definite(rng, m)).copy(),
-            "W1": uniform(rng, (m, h), h),
-            "W2": uniform(rng, (h, m), m),
-            "h1": np.zeros(m),
-            "h2": uniform(rng, (h,), h),
-        }
+        """As published, drawn again where it explodes."""
+        return tame(lambda: _published(rng, size), ShPLRNN.step)
 
     @staticmethod
     def step(params: Params, z: Any, xp: Any = np) -> Any:
@@ -61,7 +54,7 @@ class ShPLRNN(Architecture):
 
     @staticmethod
     def problem(size: Size) -> str | None:
-        return None if size.hidden >= 1 else "a shallow PLRNN needs at least one hidden unit"
+        return None if size.hidden >= 1 else "A shallow PLRNN needs at least one hidden unit."
 
     @staticmethod
     def identity(params: Params) -> dict[str, float] | None:
@@ -81,6 +74,10 @@ class ClippedShPLRNN(ShPLRNN):
     citation: ClassVar[str] = "Hess et al. 2023, Generalized teacher forcing for learning chaotic dynamics, ICML, eq. 4"
 
     @staticmethod
+    def init(rng: np.random.Generator, size: Size) -> dict[str, np.ndarray]:
+        return _published(rng, size)
+
+    @staticmethod
     def step(params: Params, z: Any, xp: Any = np) -> Any:
         drive = z @ params["W2"].T
         hidden = relu(drive + params["h2"], xp) - relu(drive, xp)
@@ -92,3 +89,15 @@ class ClippedShPLRNN(ShPLRNN):
         drive = z @ params["W2"].T
         gates = gate(drive + params["h2"], xp) - gate(drive, xp)
         return xp.diag(params["A"]) + (params["W1"] * gates[..., None, :]) @ params["W2"]
+
+
+def _published(rng: np.random.Generator, size: Size) -> dict[str, np.ndarray]:
+    """A: diagonal of a random positive definite matrix (Talathi & Vartak 2016); W1, W2, h2: uniform in 1 / sqrt(fan-in); h1: zero."""
+    m, h = size.latent, size.hidden
+    return {
+        "A": np.diagonal(positive_definite(rng, m)).copy(),
+        "W1": uniform(rng, (m, h), h),
+        "W2": uniform(rng, (h, m), m),
+        "h1": np.zeros(m),
+        "h2": uniform(rng, (h,), h),
+    }
