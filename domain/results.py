@@ -187,4 +187,9 @@ class ForecastResult(Document):
         description="Steps until the ensemble has spread over a tenth of the attractor's own width: beyond it only statistics can be "
         "believed. `horizon_steps` when it never does; null for a single member.",
     )
+    inputs: Literal["request", "series"] | None = Field(
+        default=None,
+        description="Where the values of the model's input channels came from: sent with the request, or recorded in the series "
+        "after the start; null for a model without inputs.",
+    )
     warnings: list[Warning_] = Field(default_factory=list)

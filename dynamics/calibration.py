@@ -6,18 +6,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from models import TrainedModel
+from models.trained import Inputs, TrainedModel
 
 
-def calibrated(model: TrainedModel, validation: list[np.ndarray], train: list[np.ndarray]) -> TrainedModel:
+def calibrated(
+    model: TrainedModel,
+    validation: list[np.ndarray],
+    train: list[np.ndarray],
+    *,
+    validation_inputs: list[np.ndarray] | None = None,
+    train_inputs: list[np.ndarray] | None = None,
+) -> TrainedModel:
     """The model with its one-step error, the measurement noise in it, and the range of the training data.
 
-    `validation`, `train`: embedded, standardised observations, lists of (T_i, N_e), each without gaps.
+    `validation`, `train`: embedded, standardised observations, lists of (T_i, N_e), each without gaps; for a model with
+    inputs those of the same rows, standardised, lists of (T_i, K). Raises ValueError where it has inputs and none are given.
     """
-    errors = [one_step_errors(model, part) for part in validation if len(part) > 1]
+    driving = [None] * len(validation) if model.inputs is None else validation_inputs
+    if driving is None or (model.inputs is not None and train_inputs is None):
+        raise ValueError("a model with inputs is calibrated with the inputs of its data")
+    errors = [
+        one_step_errors(model, part, inputs) for part, inputs in zip(validation, driving, strict=True) if len(part) > 1
+    ]
     rows = model.to_units(np.concatenate(train))
     return replace(
         model,
+        inputs=None if model.inputs is None else _with_range(model.inputs, train_inputs or []),
         residual_std=np.concatenate(errors).std(axis=0),
         noise_std=measurement_noise(errors),
         minimum=rows.min(axis=0),
@@ -25,10 +39,16 @@ def calibrated(model: TrainedModel, validation: list[np.ndarray], train: list[np
     )
 
 
-def one_step_errors(model: TrainedModel, embedded: np.ndarray) -> np.ndarray:
-    """x_{t+1} - observe(F(encode(x_t))): (T, N_e) -> (T - 1, N_e), float64."""
+def _with_range(inputs: Inputs, train: list[np.ndarray]) -> Inputs:
+    rows = np.concatenate(train) * inputs.std + inputs.mean
+    return replace(inputs, minimum=rows.min(axis=0), maximum=rows.max(axis=0))
+
+
+def one_step_errors(model: TrainedModel, embedded: np.ndarray, inputs: np.ndarray | None = None) -> np.ndarray:
+    """x_{t+1} - observe(F(encode(x_t)) + C s_{t+1}): (T, N_e), inputs (T, K) of a driven model -> (T - 1, N_e), float64."""
     exact = model.as_float64()
-    return embedded[1:] - exact.observe(exact.step(exact.encode(embedded[:-1])))
+    following = exact.step(exact.encode(embedded[:-1]), None if inputs is None else inputs[1:])
+    return embedded[1:] - exact.observe(following)
 
 
 def measurement_noise(errors: list[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
 from domain.results import ForecastStart, LyapunovSpectrum, Predictability
 from domain.series import Segment
-from domain.specs import ForecastContext
+from domain.specs import ForecastContext, ForecastSpec
 from models.trained import TrainedModel
 
 
@@ -67,18 +67,72 @@ def context_values(
     return np.array(context.values, dtype=np.float64), ForecastStart(index=None, time=start)
 
 
+def future_inputs(
+    model: TrainedModel, spec: ForecastSpec, n_steps: int, recorded: np.ndarray | None
+) -> np.ndarray | None:
+    """The values of the model's input channels over the forecast, own units, (n_steps, K); None for a model without inputs.
+
+    They are those of the request, or else what the series has `recorded` from the forecast's start on, (R, K) up to the
+    next gap; None where there is no series or it lacks a channel. Nothing is made up: InvalidParameters where a row, a
+    value or enough rows are missing.
+    """
+    if model.inputs is None:
+        if spec.inputs is not None:
+            raise _wrong("/inputs", "The model has no input channels; leave inputs away.")
+        return None
+    names = ", ".join(model.inputs.channels)
+    if spec.inputs is None:
+        if recorded is not None and len(recorded) >= n_steps:
+            return np.asarray(recorded[:n_steps], dtype=np.float64)
+        known = "none are known" if recorded is None else f"the series has {len(recorded)} of them from the start on"
+        detail = f"The model is driven by {names}: inputs need {n_steps} rows of them, one for each step; {known}."
+        raise _wrong("/inputs", detail)
+    for row, values in enumerate(spec.inputs[:n_steps]):
+        _check_input_row(row, values, model.inputs.channels)
+    if len(spec.inputs) < n_steps or (len(spec.inputs) > n_steps and spec.horizon_steps is not None):
+        detail = f"The forecast has {n_steps} steps and needs as many rows of {names}; inputs have {len(spec.inputs)}."
+        raise _wrong("/inputs", detail)
+    return np.array(spec.inputs[:n_steps], dtype=np.float64)
+
+
+def _check_input_row(row: int, values: list[float | None], channels: Sequence[str]) -> None:
+    if len(values) != len(channels):
+        detail = (
+            f"Row {row} has {len(values)} values; the model's {len(channels)} input channels are {', '.join(channels)}."
+        )
+        raise _wrong(f"/inputs/{row}", detail, [row])
+    if None in values:
+        column = values.index(None)
+        detail = f"The value of {channels[column]} in row {row} is missing; inputs have no gaps."
+        raise _wrong(f"/inputs/{row}/{column}", detail, [row])
+
+
+def _wrong(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidParameters:
+    return InvalidParameters(detail, [ErrorItem(pointer=pointer, rows=rows, detail=detail)])
+
+
+def recorded_from(segments: Sequence[Segment], start: ForecastStart) -> slice:
+    """Rows of a stored series from a forecast's start to the next gap: what may be known of its inputs."""
+    assert start.index is not None
+    stop = next((s.stop for s in segments if s.start <= start.index < s.stop), start.index)
+    return slice(start.index, stop)
+
+
 def predictability_of(spectrum: LyapunovSpectrum, model: TrainedModel) -> Predictability:
     """Doubling time of an error, ln 2 / lambda, with the larger of the model's own exponent and the one measured in its data.
 
     Members of a forecast part as the model has it, but they part from the truth as the system has it: a model that is
-    tamer than its data must not promise more than they allow. `time` is None, with the reason, where nothing diverges.
+    tamer than its data must not promise more than they allow. Of a driven model only its own, conditional, exponent counts:
+    the data's tells how errors grow while the inputs are unknown. `time` is None, with the reason, where nothing diverges.
     """
     own = spectrum.exponents[0] if spectrum.exponents else None
-    measured = model.card.get("lambda_max")
+    measured = model.card.get("lambda_max") if model.inputs is None else None
     known = [exponent for exponent in (own, measured) if exponent is not None]
     if not known:
         return Predictability(unit=model.time_unit, reason=spectrum.reason or "the model's largest exponent is unknown")
     if max(known) <= 0:
-        return Predictability(unit=model.time_unit, reason="the model's largest Lyapunov exponent is not positive")
+        given = "" if model.inputs is None else ", its inputs being given"
+        reason = f"the model's largest Lyapunov exponent is not positive{given}"
+        return Predictability(unit=model.time_unit, reason=reason)
     time = math.log(2) / max(known)
     return Predictability(time=time, steps=int(time / model.dt), unit=model.time_unit)

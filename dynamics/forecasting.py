@@ -53,6 +53,7 @@ def forecast(
     spec: ForecastSpec,
     start: ForecastStart,
     predictability: Predictability,
+    inputs: np.ndarray | None = None,
     reporter: Reporter | None = None,
 ) -> ForecastResult:
     """Median and quantiles of x at start.time + k dt, k = 0 .. horizon - 1, over an ensemble of free runs.
@@ -60,15 +61,16 @@ def forecast(
     Member j starts at encode(x~_0 + n xi_j), moves by z <- F(z) + q xi'_j, and is read as x^ + n xi''_j, all xi ~ N(0, 1), x~_0 being
     the last embedded observation, n = `measurement_std` and q = `step_std`, which together make up the one-step error of the
     model, residual_std^2 = 2 n^2 + q^2. Member 0 has no noise, the others come in pairs of opposite signs.
-    `context` (L, N), own units, L >= model.context_steps, its last row one step before `start`.
+    `context` (L, N), own units, L >= model.context_steps, its last row one step before `start`. `inputs` (horizon, K), own
+    units, the first row at `start`, drive every member of a model that has inputs: see `forecast_inputs.future_inputs`.
     The median of a chaotic ensemble is no trajectory: beyond `trusted_steps` it tends to the mean of the attractor.
-    Raises InvalidParameters for a context or a horizon that cannot be used.
+    Raises InvalidParameters for a context or a horizon that cannot be used, ValueError for inputs of another shape.
     """
     reporter = reporter or Reporter()
     n_steps = horizon_steps(spec, predictability, model.dt)
     check_size(model, spec, n_steps)
     rows = _needed_rows(model, context, sent_along=spec.context is not None)
-    ensemble = _run(model, rows, spec, n_steps, reporter)
+    ensemble = _run(model, rows, _driving(model, inputs, n_steps), spec, n_steps, reporter)
     trusted = ensemble.trusted_steps if spec.samples > 1 else None
     # Not validated again: a million steps are ten million numbers, all of them checked by `_run`.
     return ForecastResult.model_construct(
@@ -81,7 +83,8 @@ def forecast(
         quantiles={str(q): _rows_without_nan(ensemble.levels[i]) for i, q in enumerate(spec.quantiles, 1)},
         predictability=predictability,
         trusted_steps=trusted,
-        warnings=_warnings(model, rows, spec, n_steps, ensemble, trusted),
+        inputs=None if inputs is None else "series" if spec.inputs is None else "request",
+        warnings=_warnings(model, rows, inputs, spec, n_steps, ensemble, trusted),
     )
 
 
@@ -93,11 +96,29 @@ class _Ensemble:
     first_divergence: int | None  # step of the first diverged member, counted from 0
 
 
-def _run(model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int, reporter: Reporter) -> _Ensemble:
+def _driving(model: TrainedModel, inputs: np.ndarray | None, n_steps: int) -> np.ndarray | None:
+    """The inputs as the model takes them, (n_steps, K) standardised; None for a model without."""
+    if (inputs is None) != (model.inputs is None):
+        raise ValueError("inputs are needed for a model with inputs, and for no other")
+    if inputs is None or model.inputs is None:
+        return None
+    if len(inputs) != n_steps:
+        raise ValueError(f"one row of inputs is needed for each of {n_steps} steps, not {len(inputs)}")
+    return model.inputs.standardise(inputs)
+
+
+def _run(
+    model: TrainedModel,
+    rows: np.ndarray,
+    inputs: np.ndarray | None,
+    spec: ForecastSpec,
+    n_steps: int,
+    reporter: Reporter,
+) -> _Ensemble:
     rng = np.random.default_rng(spec.seed)
     into_latent = model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))  # (N_e, M)
     start = _noise(rng, 1, spec.samples, model.measurement_std)[0]
-    z = model.encode(model.embed(rows)[-1] + start).astype(model.params["A"].dtype)
+    z = model.encode(model.embed(rows)[-1] + start).astype(model.dtype)
     measured = _noise(rng, 1, spec.samples, model.measurement_std)[0, :, : len(model.channels)] * model.std
     n_channels = len(model.channels)
     probabilities = [0.5, *spec.quantiles]
@@ -109,7 +130,8 @@ def _run(model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int
         reporter.check()
         kicks = _noise(rng, min(block, n_steps - done), spec.samples, model.step_std) @ into_latent
         with np.errstate(over="ignore", invalid="ignore"):
-            states = _advance(model, z, kicks.astype(z.dtype))
+            driving = None if inputs is None else inputs[done : done + len(kicks)]
+            states = _advance(model, z, kicks.astype(z.dtype), driving)
             embedded = model.observe(states)[..., :n_channels]
             gone = ~(np.abs(embedded) < _DIVERGED).all(axis=-1)
         if first_divergence is None and gone.any():
@@ -136,11 +158,11 @@ def _noise(rng: np.random.Generator, n_steps: int, samples: int, std: np.ndarray
     return noise
 
 
-def _advance(model: TrainedModel, z: np.ndarray, kicks: np.ndarray) -> np.ndarray:
-    """States after each of the steps z <- F(z) + kick: z (S, M), kicks (n_steps, S, M) -> (n_steps, S, M)."""
+def _advance(model: TrainedModel, z: np.ndarray, kicks: np.ndarray, inputs: np.ndarray | None) -> np.ndarray:
+    """States after each of the steps z <- F(z) + C s + kick: z (S, M), kicks (n, S, M), inputs (n, K) -> (n, S, M)."""
     states = np.empty_like(kicks)
     for t, kick in enumerate(kicks):
-        z = model.step(z) + kick
+        z = model.step(z, None if inputs is None else inputs[t]) + kick
         states[t] = z
     return states
 
@@ -202,7 +224,13 @@ def check_size(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> None:
 
 
 def _warnings(
-    model: TrainedModel, rows: np.ndarray, spec: ForecastSpec, n_steps: int, ensemble: _Ensemble, trusted: int | None
+    model: TrainedModel,
+    rows: np.ndarray,
+    inputs: np.ndarray | None,
+    spec: ForecastSpec,
+    n_steps: int,
+    ensemble: _Ensemble,
+    trusted: int | None,
 ) -> list[Warning_]:
     found = []
     if trusted is not None and trusted < n_steps:
@@ -214,6 +242,9 @@ def _warnings(
     if outside := _outside_training_range(model, rows):
         detail = f"{', '.join(outside)} lie outside the range seen in training; the model extrapolates."
         found.append(Warning_(code="context_outside_training_range", detail=detail))
+    if inputs is not None and (outside := _outside_input_range(model, inputs)):
+        detail = f"{', '.join(outside)} leave the range of inputs seen in training; the model extrapolates."
+        found.append(Warning_(code="inputs_outside_training_range", detail=detail))
     if ensemble.first_divergence is not None:
         detail = (
             f"{ensemble.n_diverged} of {spec.samples} members left every bound, the first at step {ensemble.first_divergence}; "
@@ -229,11 +260,22 @@ def _warnings(
 
 def _outside_training_range(model: TrainedModel, rows: np.ndarray) -> list[str]:
     """Channels whose context leaves the training range by more than a tenth of its width."""
-    if model.minimum is None or model.maximum is None:
+    return _outside(rows, model.minimum, model.maximum, model.channels)
+
+
+def _outside_input_range(model: TrainedModel, inputs: np.ndarray) -> list[str]:
+    given = model.inputs
+    return [] if given is None else _outside(inputs, given.minimum, given.maximum, given.channels)
+
+
+def _outside(
+    rows: np.ndarray, minimum: np.ndarray | None, maximum: np.ndarray | None, channels: list[str]
+) -> list[str]:
+    if minimum is None or maximum is None:
         return []
-    margin = 0.1 * _width(model)
-    outside = np.any((rows < model.minimum - margin) | (rows > model.maximum + margin), axis=0)
-    return [model.channels[i] for i in np.flatnonzero(outside)]
+    margin = 0.1 * (maximum - minimum)
+    outside = np.any((rows < minimum - margin) | (rows > maximum + margin), axis=0)
+    return [channels[i] for i in np.flatnonzero(outside)]
 
 
 def _invalid(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidParameters:

@@ -24,6 +24,8 @@ class Inputs:
     mean: np.ndarray  # (K,)
     std: np.ndarray  # (K,)
     C: np.ndarray  # (M, K)
+    minimum: np.ndarray | None = None  # (K,) of the training data, own units; None: unknown
+    maximum: np.ndarray | None = None
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
         """Inputs in their own units (T, K) -> standardised (T, K), float64."""
@@ -239,8 +241,8 @@ class TrainedModel:
         }
         if self.inputs is not None:
             header |= {"format": DRIVEN_FORMAT, "input_channels": self.inputs.channels}
-            named = {"C": self.inputs.C, "mean": self.inputs.mean, "std": self.inputs.std}
-            tensors |= {f"inputs.{k}": np.ascontiguousarray(v) for k, v in named.items()}
+            named = {k: getattr(self.inputs, k) for k in ("C", "mean", "std", "minimum", "maximum")}
+            tensors |= {f"inputs.{k}": np.ascontiguousarray(v) for k, v in named.items() if v is not None}
         return save_tensors(tensors, metadata={"attractor": json.dumps(header, sort_keys=True, allow_nan=False)})
 
     @classmethod

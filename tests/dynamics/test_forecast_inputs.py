@@ -13,7 +13,7 @@ from dynamics.forecast_inputs import predictability_of
 
 
 def model(lambda_max: float | None) -> Any:
-    return SimpleNamespace(card={"lambda_max": lambda_max}, dt=0.01, time_unit="s")
+    return SimpleNamespace(card={"lambda_max": lambda_max}, dt=0.01, time_unit="s", inputs=None)
 
 
 @pytest.mark.parametrize(
