@@ -29,6 +29,7 @@ class Context:
     database: Database
     blobs: Blobs
     reporter: Reporter
+    threads: int = 1  # seeds that training may run at once
 
 
 @dataclass(frozen=True)

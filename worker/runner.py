@@ -93,7 +93,14 @@ class Runner:
         reporter = JobReporter(self.database, self.blobs, lease, heartbeat)
         reporter.report(Progress.model_validate(job.progress | {"phase": "starting"}))
         request = _request.validate_python(job.request)
-        context = Context(job=job, request=request, database=self.database, blobs=self.blobs, reporter=reporter)
+        context = Context(
+            job=job,
+            request=request,
+            database=self.database,
+            blobs=self.blobs,
+            reporter=reporter,
+            threads=self._settings.seeds_at_once,
+        )
         return self._handlers[JobKind(job.kind)](context)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -14,7 +13,7 @@ import numpy as np
 from domain.jobs import Progress
 from dynamics.reporting import Interrupted, Reporter
 from dynamics.training import checkpoint
-from dynamics.training.engine import CompiledEngine
+from dynamics.training.engines import Engine
 from dynamics.training.seeds import SeedRunner, SeedState
 from dynamics.training.selection import Judgement
 
@@ -23,18 +22,12 @@ ENOUGH_RUNS = 4
 USABLE_BUDGET = 0.97  # the rest is for choosing and building the model
 
 
-def usable_threads() -> int:
-    """Seeds that run at once: `ATTRACTOR_TRAIN_THREADS`, or the cores this process may use."""
-    asked = os.environ.get("ATTRACTOR_TRAIN_THREADS")
-    return max(1, int(asked)) if asked else len(os.sched_getaffinity(0))
-
-
 class Ensemble:
     """Trains `settings.seeds` runs, replaces failed ones where fewer than ENOUGH_RUNS are left, and keeps what each of them found."""
 
     def __init__(
         self,
-        engine: CompiledEngine,
+        engine: Engine,
         judge: Callable[[np.ndarray], Judgement],
         reporter: Reporter,
         fingerprint: str,

@@ -1,114 +1,182 @@
 """The torch reference: the same training written plainly, with autograd. The compiled engine is tested against it.
 
-It needs no compiler and runs in float64; it is slower by two orders of magnitude.
+It needs no compiler, runs in float64 and on a GPU. On a CPU it is slower by two orders of magnitude.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from domain.errors import ErrorItem, InvalidParameters
 from dynamics.forcing import estimate_alpha
-from dynamics.kernels import maps
 from dynamics.kernels.adaptive import EVERY_UPDATES, GAMMA, SAMPLED_STEPS
 from dynamics.kernels.block import Learner
+from dynamics.kernels.lanes import LANES
 from dynamics.training.data import TrainingData
+from dynamics.training.layout import views
 from dynamics.training.parameters import new_learner
+from dynamics.training.splitmix import SplitMix64
+from dynamics.training.regularization import pulls
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 
-
-def split_parameters(settings: Settings, theta: Any, n_observed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Views of the flat parameters of map and observation; gradients flow through them."""
-    m, n = settings.latent_dim, n_observed
-    shapes, params, start = ARCHITECTURES[settings.architecture].shapes(m, settings.hidden_dim), {}, 0
-    for name, transposed in maps.LAYOUTS[settings.architecture]:
-        shape = shapes[name][::-1] if transposed else shapes[name]
-        size = math.prod(shape)
-        part = theta[start : start + size].reshape(shape)
-        params[name] = part.T if transposed else part
-        start += size
-    rest = theta[start:]
-    if settings.observation == "affine":
-        return params, {"B": rest[: n * m].reshape(n, m), "b": rest[n * m :]}
-    return params, ({"L0": rest.reshape(m - n, n)} if m > n else {})
+OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-def forcing_strengths(settings: Settings, alpha: float) -> list[float]:
-    """a_t for t = 0 .. T."""
-    interval = settings.forcing.interval_steps
-    steps = range(settings.sequence_length + 1)
-    return [float(t % interval == 0) for t in steps] if interval else [alpha for _ in steps]
+class _Map:
+    """Step, observation and its inverse for one value of theta; gradients flow through all of them."""
+
+    def __init__(self, settings: Settings, theta: torch.Tensor, n_observed: int) -> None:
+        self.architecture = ARCHITECTURES[settings.architecture]
+        self.params, self.coupling, observation = views(settings, theta, n_observed)
+        self.n, self.m = n_observed, settings.latent_dim
+        self.matrix, self.shift = observation.get("B"), observation.get("b")
+        self.start = observation.get("L0")
+        self.inverse = None if self.matrix is None else torch.linalg.pinv(self.matrix)
+
+    @property
+    def forced_units(self) -> int:
+        """Leading units that forcing acts on."""
+        return self.n if self.inverse is None else self.m
+
+    def step(self, state: torch.Tensor, inputs: torch.Tensor | None) -> torch.Tensor:
+        """F(z) + C s: (..., M)."""
+        free = self.architecture.step(self.params, state, torch)
+        return free if self.coupling is None or inputs is None else free + inputs @ self.coupling.T
+
+    def observe(self, state: torch.Tensor) -> torch.Tensor:
+        if self.matrix is None:
+            return state[..., : self.n]
+        return state[..., : self.matrix.shape[1]] @ self.matrix.T + self.shift
+
+    def teach(self, x: torch.Tensor) -> torch.Tensor:
+        """What forcing sets the forced units to: (..., N) -> (..., forced units)."""
+        if self.inverse is None:
+            return x
+        read = (x - self.shift) @ self.inverse.T
+        return torch.nn.functional.pad(read, (0, self.m - read.shape[-1]))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """The first state: (..., N) -> (..., M)."""
+        teacher = self.teach(x)
+        return teacher if self.start is None else torch.cat([teacher, teacher @ self.start.T], dim=-1)
+
+
+def forcing_strengths(
+    settings: Settings, alpha: float, interval: float = 0.0, random: SplitMix64 | None = None
+) -> list[float]:
+    """a_t for t = 0 .. T: alpha, or for interval > 0 (sparse forcing) 1 every so many steps, else 0.
+
+    With `spread_steps` each interval is drawn anew from `random`.
+    """
+    steps, spread = settings.sequence_length, settings.forcing.spread_steps
+    if interval <= 0:
+        return [alpha] * (steps + 1)
+    every = _at_least_one(interval)
+    if spread <= 0 or random is None:
+        return [float(t % every == 0) for t in range(steps + 1)]
+    strengths = [0.0] * (steps + 1)
+    t = _at_least_one(interval + spread * random.normals(1)[0])
+    while t <= steps:
+        strengths[t] = 1.0
+        t += _at_least_one(interval + spread * random.normals(1)[0])
+    return strengths
+
+
+def _at_least_one(value: float) -> int:
+    return max(1, int(np.floor(value + 0.5)))
 
 
 def sequence_loss(
     settings: Settings,
     theta: torch.Tensor,
     x: torch.Tensor,
-    strengths: list[float],
+    strengths: Sequence[float],
     given: torch.Tensor | None = None,
     visited: list[torch.Tensor] | None = None,
+    drive: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean squared error of sequences x (T+1, B, N) under forcing towards `given` (x unless noise is added).
 
-    z~_0 = encode(x_0), z_t = F(z~_{t-1}), z~_t = (1 - a_t) z_t + a_t encode(x_t): see `dynamics.kernels.bptt`.
-    `visited` receives the states z~ (B, M) from which steps were taken.
+    z~_0 = encode(x_0), z_t = F(z~_{t-1}) + C s_t, z~_t = (1 - a_t) z_t + a_t encode(x_t): see `dynamics.kernels.bptt`.
+    `drive` (T+1, B, K): s_t. `visited` receives the states z~ (B, M) from which steps were taken.
+    What lies between two full replacements of the whole state is a sequence of its own: these run side by side.
     """
     given = x if given is None else given
-    n = x.shape[-1]
-    params, observation = split_parameters(settings, theta, n)
-    step = ARCHITECTURES[settings.architecture].step
-    affine = "B" in observation
-    inverse = torch.linalg.pinv(observation["B"]) if affine else None
-    total = x.new_zeros(())
-    state = None
-    for t in range(len(x)):
-        if affine:
-            teacher = (given[t] - observation["b"]) @ inverse.T  # type: ignore[union-attr]
-        elif state is None and "L0" in observation:
-            teacher = torch.cat([given[t], given[t] @ observation["L0"].T], dim=-1)
-        else:
-            teacher = given[t]
-        if state is None:
-            state = teacher
-            continue
+    model = _Map(settings, theta, x.shape[-1])
+    inner = strengths[1:-1]
+    whole = model.forced_units == model.m and all(a in (0.0, 1.0) for a in inner) and any(inner)
+    if whole and visited is None:
+        squares = _side_by_side(model, x, given, drive, [0, *(t for t, a in enumerate(inner, 1) if a)])
+    else:
+        squares = _one_after_another(model, x, given, drive, strengths, visited)
+    return squares / x[1:].numel()
+
+
+def _one_after_another(
+    model: _Map,
+    x: torch.Tensor,
+    given: torch.Tensor,
+    drive: torch.Tensor | None,
+    strengths: Sequence[float],
+    visited: list[torch.Tensor] | None,
+) -> torch.Tensor:
+    """Sum of squared errors, step by step."""
+    total, state, forced = x.new_zeros(()), model.encode(given[0]), model.forced_units
+    for t in range(1, len(x)):
         if visited is not None:
             visited.append(state.detach())
-        free = step(params, state, torch)
-        seen = free @ observation["B"].T + observation["b"] if affine else free[..., :n]
-        total = total + ((seen - x[t]) ** 2).mean()
-        forced = free[..., : teacher.shape[-1]]
-        pulled = (1 - strengths[t]) * forced + strengths[t] * teacher
-        state = torch.cat([pulled, free[..., teacher.shape[-1] :]], dim=-1)
-    return total / (len(x) - 1)
+        free = model.step(state, None if drive is None else drive[t])
+        total = total + ((model.observe(free) - x[t]) ** 2).sum()
+        if strengths[t] == 0:
+            state = free
+            continue
+        pulled = (1 - strengths[t]) * free[..., :forced] + strengths[t] * model.teach(given[t])
+        state = torch.cat([pulled, free[..., forced:]], dim=-1)
+    return total
 
 
-class SplitMix64:
-    """The compiled engine's generator, so that both engines draw the same sequences."""
-
-    def __init__(self, state: np.ndarray) -> None:
-        self.state = state
-
-    def uniform(self) -> float:
-        mask = 2**64 - 1
-        value = (int(self.state[0]) + 0x9E3779B97F4A7C15) & mask
-        self.state[0] = value
-        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
-        return ((value ^ (value >> 31)) >> 11) / 2**53
+def _side_by_side(
+    model: _Map, x: torch.Tensor, given: torch.Tensor, drive: torch.Tensor | None, cuts: list[int]
+) -> torch.Tensor:
+    """Sum of squared errors of the pieces that begin at `cuts`, the longest first, so that those still running lead."""
+    lengths = np.diff([*cuts, len(x) - 1])
+    order = np.argsort(-lengths, kind="stable")
+    lengths, begin = lengths[order], torch.as_tensor(np.array(cuts)[order], device=x.device)
+    total, state = x.new_zeros(()), model.encode(given[begin])  # (pieces, B, M)
+    for step in range(1, lengths[0] + 1):
+        running = int(np.sum(lengths >= step))
+        rows = begin[:running] + step
+        state = model.step(state[:running], None if drive is None else drive[rows])
+        total = total + ((model.observe(state) - x[rows]) ** 2).sum()
+    return total
 
 
 class ReferenceEngine:
     """Drop-in for `CompiledEngine`."""
 
-    name = "torch reference"
-
     def __init__(self, settings: Settings, data: TrainingData) -> None:
+        if settings.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidParameters(
+                'Device cuda was asked for, but the worker has no GPU that torch can use; set device to "cpu".',
+                [ErrorItem(pointer="/params/device")],
+            )
         self.settings, self.data = settings, data
-        self.series = torch.tensor(np.ascontiguousarray(data.series, settings.dtype))
+        self.name = f"torch {torch.__version__} on {self._device_name()}"
+        self.series = self._tensor(data.series)
+        self.inputs = self._tensor(data.inputs) if settings.input_channels else None
+        weight, target = pulls(settings, data.n_observed)
+        self.pull = (self._tensor(weight), self._tensor(target)) if weight.size else None
+
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name() if self.settings.device == "cuda" else "the CPU"
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(np.ascontiguousarray(array, self.settings.dtype), device=self.settings.device)
 
     def learner(self, seed: int) -> Learner:
         return new_learner(self.settings, self.data.series, seed)
@@ -120,63 +188,97 @@ class ReferenceEngine:
         """Nothing to compile."""
 
     def advance(
-        self, learner: Learner, workspace: None, first: int, rates: np.ndarray, alphas: np.ndarray
+        self,
+        learner: Learner,
+        workspace: None,
+        first: int,
+        rates: np.ndarray,
+        alphas: np.ndarray,
+        intervals: np.ndarray,
     ) -> tuple[int, np.ndarray]:
-        theta = torch.tensor(learner.theta, requires_grad=True)
-        optimizer = torch.optim.RAdam([theta], lr=1.0, weight_decay=self.settings.l2)
-        optimizer.state[theta] = {
-            "step": torch.tensor(float(first)),
-            "exp_avg": torch.tensor(learner.momentum),
-            "exp_avg_sq": torch.tensor(learner.variance),
-        }
+        theta = self._tensor(learner.theta).requires_grad_()
+        optimizer = self._optimizer(theta, learner, first)
         losses: list[float] = []
-        adaptive = self.settings.forcing.adaptive
-        for rate, alpha in zip(rates, alphas, strict=True):
-            x, given = self._draw(SplitMix64(learner.random))
-            strengths = forcing_strengths(self.settings, learner.alpha[0] if adaptive else alpha)
-            visited: list[torch.Tensor] = []
-            loss = sequence_loss(self.settings, theta, x, strengths, given, visited)
-            if adaptive and (first + len(losses)) % EVERY_UPDATES == 0:
+        for k, rate in enumerate(rates):
+            adapting = self.settings.forcing.adaptive and (first + k) % EVERY_UPDATES == 0
+            visited: list[torch.Tensor] | None = [] if adapting else None
+            loss = self._loss(theta, learner, float(alphas[k]), float(intervals[k]), visited)
+            if visited is not None:
                 self._adapt(learner.alpha, theta.detach(), visited)
             if not torch.isfinite(loss):
                 break
+            losses.append(loss.item())
             optimizer.param_groups[0]["lr"] = float(rate)
             optimizer.zero_grad()
-            loss.backward()
+            (loss + self._penalty(theta)).backward()
+            self._clip(theta)
             optimizer.step()
-            losses.append(loss.item())
         state = optimizer.state[theta]
-        learner.theta[:] = theta.detach().numpy()
-        learner.momentum[:], learner.variance[:] = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
+        learner.theta[:] = theta.detach().cpu().numpy()
+        learner.momentum[:], learner.variance[:] = (state[key].cpu().numpy() for key in ("exp_avg", "exp_avg_sq"))
         return len(losses), np.array(losses)
 
+    def _optimizer(self, theta: torch.Tensor, learner: Learner, first: int) -> Any:
+        optimizer = OPTIMIZERS[self.settings.optimizer]([theta], lr=1.0, weight_decay=self.settings.l2)
+        optimizer.state[theta] = {
+            "step": torch.tensor(float(first)),
+            "exp_avg": self._tensor(learner.momentum),
+            "exp_avg_sq": self._tensor(learner.variance),
+        }
+        return optimizer
+
+    def _loss(
+        self,
+        theta: torch.Tensor,
+        learner: Learner,
+        alpha: float,
+        interval: float,
+        visited: list[torch.Tensor] | None,
+    ) -> torch.Tensor:
+        random = SplitMix64(learner.random)
+        strength = float(learner.alpha[0]) if self.settings.forcing.adaptive else alpha
+        strengths = forcing_strengths(self.settings, strength, interval, random)
+        x, given, drive = self._draw(random)
+        return sequence_loss(self.settings, theta, x, strengths, given, visited, drive)
+
+    def _penalty(self, theta: torch.Tensor) -> torch.Tensor:
+        """What the regularisers add to the loss: see `dynamics.training.regularization`."""
+        total, weight = theta.new_zeros(()), self.settings.regularisers.observation_condition
+        if self.pull is not None:
+            total = total + (self.pull[0] * (theta - self.pull[1]) ** 2).sum()
+        if weight > 0:
+            matrix = views(self.settings, theta, self.data.n_observed).observation["B"]
+            squares = (matrix**2).sum() * (torch.linalg.pinv(matrix) ** 2).sum()
+            total = total + weight * (squares / min(matrix.shape) ** 2 - 1)
+        return total
+
+    def _clip(self, theta: torch.Tensor) -> None:
+        limit = self.settings.gradient_clip
+        if limit is not None and theta.grad is not None:
+            theta.grad *= limit / torch.clamp(theta.grad.norm(), min=limit)
+
     def _adapt(self, alpha: np.ndarray, theta: torch.Tensor, visited: list[torch.Tensor]) -> None:
-        params, _ = split_parameters(self.settings, theta, self.data.n_observed)
+        params = views(self.settings, theta.cpu().numpy(), self.data.n_observed).map
         stride = max(1, len(visited) // SAMPLED_STEPS)
-        states = torch.stack(visited[::stride], dim=1)[:16].numpy()  # (B, T', M)
-        arrays = {name: value.numpy() for name, value in params.items()}
+        states = torch.stack(visited[::stride], dim=1)[:LANES].cpu().numpy()  # (B, T', M)
         architecture = ARCHITECTURES[self.settings.architecture]
-        wanted = estimate_alpha(architecture, arrays, states, self.settings.forcing.estimate)
+        wanted = estimate_alpha(architecture, params, states, self.settings.forcing.estimate)
         alpha[0] = wanted if wanted > alpha[0] else GAMMA * alpha[0] + (1 - GAMMA) * wanted
 
-    def _draw(self, random: SplitMix64) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sequences (T+1, B, N) and what the teacher says of them, drawn in groups of sixteen as the kernels do."""
-        rows, noise = self.settings.sequence_length + 1, self.settings.noise
-        parts, given = [], []
-        for group in range(0, self.settings.batch_size, 16):
-            count = min(16, self.settings.batch_size - group)
-            starts = [self.data.starts[int(random.uniform() * len(self.data.starts))] for _ in range(count)]
-            lanes = [*starts, *[starts[0]] * (16 - count)]
-            x = torch.stack([self.series[s : s + rows] for s in lanes], dim=1)
-            parts.append(x[:, :count])
-            given.append((x + noise * self._normals(x, random) if noise else x)[:, :count])
-        return torch.cat(parts, dim=1), torch.cat(given, dim=1)
+    def _draw(self, random: SplitMix64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Sequences (T+1, B, N), what the teacher says of them, and their inputs (T+1, B, K).
 
-    def _normals(self, like: torch.Tensor, random: SplitMix64) -> torch.Tensor:
-        """Box-Muller, in the kernels' order: time, coordinate, lane."""
-        rows, lanes, n = like.shape
-        values = [
-            math.sqrt(-2.0 * math.log(1.0 - random.uniform())) * math.cos(2.0 * math.pi * random.uniform())
-            for _ in range(rows * n * lanes)
-        ]
-        return torch.tensor(values, dtype=like.dtype).reshape(rows, n, lanes).permute(0, 2, 1)
+        Drawn in groups of sixteen as the kernels do: the starts of a group, then its noise.
+        """
+        settings, data = self.settings, self.data
+        rows, starts, noise = settings.sequence_length + 1, [], []
+        for group in range(0, settings.batch_size, LANES):
+            count = min(LANES, settings.batch_size - group)
+            starts.append(data.starts[(random.uniforms(count) * len(data.starts)).astype(int)])
+            if settings.noise > 0:
+                normals = random.normals(rows * data.n_observed * LANES)  # in the order time, coordinate, lane
+                noise.append(normals.reshape(rows, data.n_observed, LANES).transpose(0, 2, 1)[:, :count])
+        index = torch.as_tensor(np.concatenate(starts) + np.arange(rows)[:, None], device=self.series.device)
+        x = self.series[index]
+        given = x + settings.noise * self._tensor(np.concatenate(noise, axis=1)) if noise else x
+        return x, given, None if self.inputs is None else self.inputs[index]

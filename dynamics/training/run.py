@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,17 +15,18 @@ from domain.results import LyapunovAnalysis, SeedRun, TrainingHistory
 from domain.specs import TrainSpec
 from dynamics.calibration import calibrated
 from dynamics.compiling import compile_reporting
+from dynamics.input_channels import separate
 from dynamics.reporting import Diverged, Reporter
 from dynamics.training import checkpoint
 from dynamics.training.data import TrainingData, prepare
-from dynamics.training.engine import CompiledEngine
-from dynamics.training.ensemble import Ensemble, usable_threads
+from dynamics.training.engines import make_engine
+from dynamics.training.ensemble import Ensemble
 from dynamics.training.parameters import restore
 from dynamics.training.seeds import SeedState
 from dynamics.training.selection import Judgement, Referee
 from dynamics.training.settings import Settings, resolve
 from dynamics.training.split import Segments, Split, bounds, split
-from models import TrainedModel
+from models.trained import Inputs, TrainedModel
 
 
 def train(
@@ -40,21 +42,25 @@ def train(
 ) -> tuple[TrainedModel, TrainingHistory]:
     """Train a model of the series: several seeds, the best by its free run on training and validation data.
 
-    `segments`: (first row, values (T_i, N) float64, finite) of each run without a gap. The same arguments on the same
+    `segments`: (first row, values (T_i, len(channels)) float64, finite) of each run without a gap; `spec.input_channels`
+    are those of them that drive the system. `threads`: seeds trained at once (default: one for each core). The same arguments on the same
     machine give the same model bit for bit, unless the budget struck; the history says so.
-    Raises SeriesTooShort when less than one sequence is left for training, `Diverged` when no run gave a usable model.
+    Raises SeriesTooShort when less than one sequence is left for training, ConstantSeries, InvalidParameters or
+    UnknownChannel for what cannot be trained, `Diverged` when no run gave a usable model.
     """
     parts = split(segments, spec)
-    settings = resolve(spec, parts, len(channels), dt, analysis)
+    observed, _ = separate(channels, spec.input_channels)
+    settings = resolve(spec, parts.select(observed), len(observed), dt, analysis)
     data = prepare(parts, settings, channels)
-    engine = CompiledEngine(settings, data)
+    engine = make_engine(settings, data)
     referee = Referee(data, analysis)
 
     def build(theta: np.ndarray) -> TrainedModel:
-        params, observation = restore(settings, theta, data.n_observed)
+        found, driving = restore(settings, theta, data.n_observed), settings.input_channels
         return TrainedModel(
-            settings.architecture, params, observation, channels, data.mean, data.std, settings.lags, dt, time_unit,
-            residual_std=np.zeros(data.n_observed),
+            settings.architecture, found.map, found.observation, [channels[c] for c in observed], data.mean, data.std,
+            settings.lags, dt, time_unit, residual_std=np.zeros(data.n_observed),
+            inputs=Inputs(driving, data.input_mean, data.input_std, found.coupling) if driving else None,
         )  # fmt: skip
 
     def judge(theta: np.ndarray) -> Judgement:
@@ -66,8 +72,8 @@ def train(
 
     compile_seconds = compile_reporting(compile_all, reporter)
     versions = {"numba": numba.__version__, "numpy": np.__version__}
-    mark = checkpoint.fingerprint(settings.document(), data.series, versions)
-    ensemble = Ensemble(engine, judge, reporter, mark, threads or usable_threads())
+    mark = checkpoint.fingerprint(settings.document(), np.hstack([data.series, data.inputs]), versions)
+    ensemble = Ensemble(engine, judge, reporter, mark, threads or len(os.sched_getaffinity(0)))
     states = ensemble.run()
     best = _best(states, settings)
     model = _finish(build, best, data, _card(settings, data, analysis, versions))
@@ -107,8 +113,15 @@ def _finish(
 ) -> TrainedModel:
     assert best.best_theta is not None
     model = build(best.best_theta)
-    parts = [p for p in data.validation if len(p) > 1] or [p for p in data.train if len(p) > 1]
-    return replace(calibrated(model, parts, data.train), card=card)
+    judged = any(len(part) > 1 for part in data.validation)
+    found = calibrated(
+        model,
+        data.validation if judged else data.train,
+        data.train,
+        validation_inputs=data.validation_inputs if judged else data.train_inputs,
+        train_inputs=data.train_inputs,
+    )
+    return replace(found, card=card)
 
 
 def _card(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dynamics.kernels.block import Learner
-from dynamics.training.engine import CompiledEngine
-from dynamics.training.schedule import learning_rates
+from dynamics.training.engines import Engine
+from dynamics.training.schedule import forcing_schedule, learning_rates
 from dynamics.training.selection import Judgement
 
 BLOCK_SECONDS = 0.1  # cancel, progress and budget are looked at between blocks
@@ -50,7 +50,7 @@ class SeedRunner:
     """Advances one run block by block until it is done, stopped or out of time."""
 
     def __init__(
-        self, engine: CompiledEngine, state: SeedState, judge: Callable[[np.ndarray], Judgement], deadline: float
+        self, engine: Engine, state: SeedState, judge: Callable[[np.ndarray], Judgement], deadline: float
     ) -> None:
         self.engine, self.state, self.judge, self.deadline = engine, state, judge, deadline
         self.workspace = engine.workspace(state.learner)
@@ -77,8 +77,7 @@ class SeedRunner:
             settings.schedule, settings.peak_rate, settings.final_rate, state.update, size, state.total
         )
         began = time.perf_counter()
-        alphas = np.full(size, state.learner.alpha[0])
-        done, losses = self.engine.advance(state.learner, self.workspace, state.update, rates, alphas)
+        done, losses = self.engine.advance(state.learner, self.workspace, state.update, rates, *self._forcing(size))
         self.speed = size / max(time.perf_counter() - began, 1e-6)
         self._note(losses)
         state.update += done
@@ -87,6 +86,12 @@ class SeedRunner:
         elif state.update in state.candidates():
             self._consider()
             state.finished = state.update >= state.total
+
+    def _forcing(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Strengths and intervals of the next `size` updates; the strength starts from the run's own, which replacements raise."""
+        state, forcing = self.state, self.engine.settings.forcing
+        own = replace(forcing, alpha=float(state.learner.alpha[0]))
+        return forcing_schedule(own, state.update, size, state.total)
 
     def _note(self, losses: np.ndarray) -> None:
         """Keep about KEPT_LOSSES points of the loss."""

@@ -24,9 +24,18 @@ def test_the_embedded_queue_has_one_process(environment):
 
 def test_the_cores_are_shared_among_the_processes(environment, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    WorkerSettings(concurrency=4, broker_url="redis://localhost/0").cap_threads()
+    settings = WorkerSettings(concurrency=4, broker_url="redis://localhost/0")
+    settings.cap_threads()
     assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")} == {"4"}
-    assert environment["ATTRACTOR_TRAIN_THREADS"] == "4"
+    assert settings.seeds_at_once == 4
+
+
+def test_seeds_trained_at_once_may_be_set_apart(environment):
+    assert WorkerSettings(threads=3).seeds_at_once == 3
+    environment["ATTRACTOR_TRAIN_THREADS"] = "2"
+    assert WorkerSettings(threads=3).seeds_at_once == 2
+    with pytest.raises(ValueError, match="train_threads"):
+        WorkerSettings(train_threads=-1)
 
 
 def test_what_the_operator_has_set_is_kept(environment):
