@@ -8,7 +8,7 @@ A document is stored once and never changes; hrefs are paths, built from ids. Li
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -82,11 +82,14 @@ class ModelOut(Document):
     created_at: Instant
     architecture: str
     latent_dim: int
-    hidden_dim: int
+    hidden_dim: int = Field(description="0 for an architecture that has no such size.")
     n_parameters: int
     observation: dict[str, Any] = Field(description='Observation model, such as {"kind": "identity"}.')
     forcing: dict[str, Any] = Field(description='Teacher forcing used, such as {"kind": "gtf", "alpha": 0.15}.')
-    channels: list[str]
+    channels: list[str] = Field(description="Channels that the model observes and forecasts.")
+    input_channels: list[str] = Field(
+        default_factory=list, description="Channels that drive it; their future values are part of a forecast."
+    )
     lags: list[int] = Field(description="Delay embedding of the observations, in steps; [0] for none.")
     dt: float
     time_unit: str
@@ -109,6 +112,9 @@ class ForecastSummary(Document):
     time_unit: str
     predictability: Predictability
     trusted_steps: int | None = None
+    inputs: Literal["request", "series"] | None = Field(
+        default=None, description="Where the values of the model's input channels came from; null for a model without."
+    )
     warnings: list[Warning_] = Field(default_factory=list)
 
 

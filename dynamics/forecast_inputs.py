@@ -111,11 +111,11 @@ def _wrong(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidP
     return InvalidParameters(detail, [ErrorItem(pointer=pointer, rows=rows, detail=detail)])
 
 
-def recorded_from(segments: Sequence[Segment], start: ForecastStart) -> slice:
-    """Rows of a stored series from a forecast's start to the next gap: what may be known of its inputs."""
+def recorded_from(segments: Sequence[Segment], start: ForecastStart, n_steps: int) -> slice:
+    """Rows of a stored series from a forecast's start to its end or the next gap: what is known of the inputs in it."""
     assert start.index is not None
     stop = next((s.stop for s in segments if s.start <= start.index < s.stop), start.index)
-    return slice(start.index, stop)
+    return slice(start.index, min(stop, start.index + n_steps))
 
 
 def predictability_of(spectrum: LyapunovSpectrum, model: TrainedModel) -> Predictability:

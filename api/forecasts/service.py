@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +18,10 @@ from domain.ids import is_id, new_id
 from domain.results import ForecastStart
 from domain.series import Segment
 from domain.specs import ForecastSpec
-from dynamics.forecast_inputs import context_values, start_in_series
+from dynamics.forecast_inputs import context_values, future_inputs, recorded_from, start_in_series
 from dynamics.forecasting import check_size, forecast, horizon_steps
 from store import results
 from store import series as stored_series
-from store.blobs import Blobs
 from store.tables import ForecastRow, SeriesRow
 
 SAME_DT = 0.01  # relative
@@ -38,22 +38,37 @@ def answer(
     services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
 ) -> ForecastOut:
     """Forecast now, and keep it."""
-    from_series, values, start = _inputs(services, tenant, model, spec, series_id)
-    result = forecast(model.trained, values, spec=spec, start=start, predictability=model.predictability)
-    return _keep(services, tenant, model, from_series, dict(result))
+    given = _given(services, tenant, model, spec, series_id)
+    result = forecast(
+        model.trained,
+        given.values,
+        spec=spec,
+        start=given.start,
+        predictability=model.predictability,
+        inputs=given.inputs,
+    )
+    return _keep(services, tenant, model, given.series_id, dict(result))
 
 
 def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
     """Raise what `answer` would raise, without forecasting."""
     check_size(model.trained, spec, horizon_steps(spec, model.predictability, model.trained.dt))
-    _inputs(services, tenant, model, spec, series_id)
+    _given(services, tenant, model, spec, series_id)
 
 
-def _inputs(
-    services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
-) -> tuple[str | None, np.ndarray, ForecastStart]:
-    """The series that is used, if any; the values to start from; where the forecast begins."""
+@dataclass(frozen=True)
+class _Given:
+    """What a forecast starts from."""
+
+    series_id: str | None  # the series that is used, if any
+    values: np.ndarray  # (L, N)
+    start: ForecastStart
+    inputs: np.ndarray | None  # (horizon, K); None for a model without inputs
+
+
+def _given(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> _Given:
     trained = model.trained
+    n_steps = horizon_steps(spec, model.predictability, trained.dt)
     if spec.context is not None:
         if series_id is not None:
             detail = "Give series_id or context, not both."
@@ -61,24 +76,40 @@ def _inputs(
         values, start = context_values(
             spec.context, channels=trained.channels, context_steps=trained.context_steps, dt=trained.dt
         )
-        return None, values, start
+        return _Given(None, values, start, future_inputs(trained, spec, n_steps, None))
     with services.database.read() as session:
         row = series_for(session, tenant, model, series_id)
-    values, start = _rows_before(services.blobs, row, model, spec.start_index)
-    return row.id, values, start
+    table = stored_series.load_values(services.blobs, row)
+    segments = [Segment.model_validate(s) for s in row.profile["segments"]]
+    rows, start = start_in_series(
+        segments, start_index=spec.start_index, context_steps=trained.context_steps, dt=row.dt
+    )
+    columns = stored_series.channel_indices(row, trained.channels)
+    recorded = None
+    if all(name in row.channels for name in trained.input_channels):
+        inputs = stored_series.channel_indices(row, trained.input_channels)
+        recorded = table[recorded_from(segments, start, n_steps)][:, inputs]
+    values = np.array(table[rows][:, columns], dtype=np.float64)
+    return _Given(row.id, values, start, future_inputs(trained, spec, n_steps, recorded))
 
 
-def series_for(session: Session, tenant: str, model: LoadedModel, series_id: str | None) -> SeriesRow:
-    """The series that a model is applied to, by default its own; it must have the model's channels, dt and time unit."""
+def series_for(
+    session: Session, tenant: str, model: LoadedModel, series_id: str | None, *, with_inputs: bool = False
+) -> SeriesRow:
+    """The series that a model is applied to, by default its own; it must have the model's channels, dt and time unit.
+
+    `with_inputs`: its input channels too.
+    """
     wanted = series_id or model.series_id or ""
     if not is_id(wanted, "series"):
         raise NotFound(f"There is no series {wanted[:60]!r}.", [ErrorItem(pointer="/series_id")])
     row = stored_series.get(session, wanted, tenant=tenant)
     trained = model.trained
-    missing = [name for name in trained.channels if name not in row.channels]
+    needed = [*trained.channels, *(trained.input_channels if with_inputs else [])]
+    missing = [name for name in needed if name not in row.channels]
     if missing:
         detail = (
-            f"The series lacks the model's channel {missing[0]!r}: the model needs {_names(trained.channels)}, "
+            f"The series lacks the model's channel {missing[0]!r}: the model needs {_names(needed)}, "
             f"the series has {_names(row.channels)}."
         )
         raise UnknownChannel(detail, [ErrorItem(pointer="/series_id", detail=detail)])
@@ -93,17 +124,6 @@ def series_for(session: Session, tenant: str, model: LoadedModel, series_id: str
 
 def _names(channels: Sequence[str]) -> str:
     return ", ".join(channels[:20]) + (", ..." if len(channels) > 20 else "")
-
-
-def _rows_before(
-    blobs: Blobs, row: SeriesRow, model: LoadedModel, start_index: int | None
-) -> tuple[np.ndarray, ForecastStart]:
-    segments = [Segment.model_validate(s) for s in row.profile["segments"]]
-    rows, start = start_in_series(
-        segments, start_index=start_index, context_steps=model.trained.context_steps, dt=row.dt
-    )
-    columns = stored_series.channel_indices(row, model.trained.channels)
-    return np.array(stored_series.load_values(blobs, row)[rows][:, columns], dtype=np.float64), start
 
 
 def _keep(

@@ -7,20 +7,23 @@ from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
 from store.tables import EvaluationRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_steps, rows_between
+from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_steps
 
 
 def run(context: Context) -> Outcome:
     request = context.request
     assert isinstance(request, EvaluateJob)
     row, model = load_model(context, request.model_id)
-    given = load_series(context, request.series_id or str(row.series_id), model.channels)
+    used = [*model.channels, *model.input_channels]
+    given = load_series(context, request.series_id or str(row.series_id), used, model.input_channels)
     is_own = given.row.id == row.series_id
     held_out = tuple(row.document["training"]["test_steps"]) if is_own else (0, given.row.n_steps)
     start, stop = reference_steps(request.params, held_out, given.row.n_steps)
+    observed, inputs = given.between(start, stop)
     report = evaluate(
         model,
-        [values for _, values in rows_between(given.segments, start, stop)],
+        observed,
+        inputs=inputs,
         spec=request.params,
         lambda_max=_lambda_max(context, given, row.analysis_id if is_own else None),
         reference_steps=(start, stop),

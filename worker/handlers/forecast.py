@@ -11,8 +11,14 @@ from domain.ids import new_id
 from domain.results import ForecastStart, LyapunovSpectrum
 from domain.series import SeriesProfile
 from domain.specs import ForecastJob
-from dynamics.forecast_inputs import context_values, predictability_of, start_in_series
-from dynamics.forecasting import forecast
+from dynamics.forecast_inputs import (
+    context_values,
+    future_inputs,
+    predictability_of,
+    recorded_from,
+    start_in_series,
+)
+from dynamics.forecasting import forecast, horizon_steps
 from models.trained import TrainedModel
 from store import series
 from store.tables import ForecastRow
@@ -25,14 +31,17 @@ def run(context: Context) -> Outcome:
     assert isinstance(request, ForecastJob)
     row, model = load_model(context, request.model_id)
     series_id = None if request.params.context else request.series_id or row.series_id
-    values, start = _observations(context, request, model, series_id)
     spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
+    predictability = predictability_of(spectrum, model)
+    n_steps = horizon_steps(request.params, predictability, model.dt)
+    values, start, recorded = _observations(context, request, model, series_id, n_steps)
     result = forecast(
         model,
         values,
         spec=request.params,
         start=start,
-        predictability=predictability_of(spectrum, model),
+        predictability=predictability,
+        inputs=future_inputs(model, request.params, n_steps, recorded),
         reporter=context.reporter,
     )
     document = ForecastOut(
@@ -56,19 +65,28 @@ def run(context: Context) -> Outcome:
 
 
 def _observations(
-    context: Context, request: ForecastJob, model: TrainedModel, series_id: str | None
-) -> tuple[np.ndarray, ForecastStart]:
-    """The rows (L, N) that the forecast starts from, in the model's channels."""
+    context: Context, request: ForecastJob, model: TrainedModel, series_id: str | None, n_steps: int
+) -> tuple[np.ndarray, ForecastStart, np.ndarray | None]:
+    """The rows (L, N) that the forecast starts from, in the model's channels, and what is recorded of its inputs from there on."""
     spec = request.params
     if spec.context is not None:
-        return context_values(spec.context, channels=model.channels, context_steps=model.context_steps, dt=model.dt)
+        values, start = context_values(
+            spec.context, channels=model.channels, context_steps=model.context_steps, dt=model.dt
+        )
+        return values, start, None
     with context.database.read() as session:
         row = series.get(session, str(series_id), tenant=context.job.tenant)
+    segments = SeriesProfile.model_validate(row.profile).segments
     rows, start = start_in_series(
-        SeriesProfile.model_validate(row.profile).segments,
+        segments,
         start_index=spec.start_index,
         context_steps=model.context_steps,
         dt=row.dt,
     )
+    table = series.load_values(context.blobs, row)
+    recorded = None
+    if all(name in row.channels for name in model.input_channels):
+        inputs = series.channel_indices(row, model.input_channels)
+        recorded = table[recorded_from(segments, start, n_steps)][:, inputs]
     columns = series.channel_indices(row, model.channels)
-    return np.asarray(series.load_values(context.blobs, row)[rows][:, columns], dtype=np.float64), start
+    return np.asarray(table[rows][:, columns], dtype=np.float64), start, recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,26 +21,48 @@ Segments = list[tuple[int, np.ndarray]]
 
 @dataclass(frozen=True)
 class SeriesInput:
-    """A stored series, cut to the job's channels."""
+    """A stored series, cut to the channels that the job uses: some are observed, others may drive the system as its inputs."""
 
     row: SeriesRow
-    channels: list[str]
+    used: list[str]  # the columns of `segments`
+    input_channels: list[str]  # those of `used` that are inputs
     segments: Segments
 
     @property
+    def channels(self) -> list[str]:
+        """What is observed, analysed, reconstructed and forecast."""
+        return [name for name in self.used if name not in self.input_channels]
+
+    @property
     def values(self) -> list[np.ndarray]:
-        return [values for _, values in self.segments]
+        """Observed columns of every segment, (T_i, N)."""
+        return self.columns(self.channels, self.segments)
+
+    def columns(self, names: list[str], segments: Segments) -> list[np.ndarray]:
+        chosen = [self.used.index(name) for name in names]
+        return [np.ascontiguousarray(values[:, chosen]) for _, values in segments]
+
+    def between(self, start: int, stop: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """What of the segments lies in the rows [start, stop) of the series: observed columns, and inputs where there are any."""
+        part = rows_between(self.segments, start, stop)
+        inputs = self.columns(self.input_channels, part) if self.input_channels else None
+        return self.columns(self.channels, part), inputs
 
 
-def load_series(context: Context, series_id: str, channels: list[str] | None) -> SeriesInput:
+def load_series(
+    context: Context, series_id: str, channels: list[str] | None, input_channels: Sequence[str] = ()
+) -> SeriesInput:
+    """The series with all channels that are used, those of `input_channels` among them."""
     with context.database.read() as session:
         row = series.get(session, series_id, tenant=context.job.tenant)
-    chosen = channels or list(row.channels)
-    return SeriesInput(row, chosen, series.load_segments(context.blobs, row, chosen))
+    used = channels or list(row.channels)
+    if missing := [name for name in input_channels if name not in used]:
+        raise InvalidParameters(f"The input channel {missing[0]!r} is not among the channels: {', '.join(used)}.")
+    return SeriesInput(row, used, list(input_channels), series.load_segments(context.blobs, row, used))
 
 
 def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None) -> AnalysisRow | None:
-    """The analysis of this id; without one the newest of the same channels of the series, if there is any."""
+    """The analysis of this id; without one the newest of the same observed channels of the series, if there is any."""
     tenant = context.job.tenant
     with context.database.read() as session:
         if analysis_id is None:

@@ -19,7 +19,7 @@ from dynamics.training import train
 from models.trained import TrainedModel
 from store.tables import ArtifactRow, ModelRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, analysis_row, reference_steps, rows_between
+from worker.handlers.inputs import SeriesInput, analysis_row, reference_steps
 from worker.stages import Stages
 
 EVALUATION_SECONDS = 5.0
@@ -52,7 +52,7 @@ def reconstruct(
     }
     stages = Stages(context.reporter, expected)
     analysis = _analyse(stages, given, lyapunov, existing_analysis)
-    model, history = _train(stages, given, training, analysis.found)
+    model, history = _train(stages, given, training, analysis.found, context.threads)
     report = _evaluate(
         given, model, history, evaluation, analysis.found.lambda_max.value, stages.reporter("evaluation")
     )
@@ -78,17 +78,18 @@ def _analyse(
 
 
 def _train(
-    stages: Stages, given: SeriesInput, spec: TrainSpec, analysis: LyapunovAnalysis
+    stages: Stages, given: SeriesInput, spec: TrainSpec, analysis: LyapunovAnalysis, threads: int
 ) -> tuple[TrainedModel, TrainingHistory]:
     def work(reporter: Reporter) -> tuple[TrainedModel, TrainingHistory]:
         return train(
             given.segments,
-            channels=given.channels,
+            channels=given.used,
             dt=given.row.dt,
             time_unit=given.row.time_unit,
             spec=spec,
             analysis=analysis,
             reporter=reporter,
+            threads=threads,
         )
 
     return stages.run("training", work, dump=_dump_trained, load=_load_trained)
@@ -115,9 +116,11 @@ def _evaluate(
     """The report on the held-out part, or on the validation part (with a warning) where nothing was held out."""
     held_out = history.test_steps[0] < history.test_steps[1]
     start, stop = reference_steps(spec, history.test_steps if held_out else history.validation_steps, given.row.n_steps)
+    observed, inputs = given.between(start, stop)
     report = evaluate(
         model,
-        [values for _, values in rows_between(given.segments, start, stop)],
+        observed,
+        inputs=inputs,
         spec=spec,
         lambda_max=lambda_max,
         reference_steps=(start, stop),
@@ -151,6 +154,7 @@ def _save(
         observation={"kind": model.observation_kind},
         forcing=history.settings["forcing"],
         channels=model.channels,
+        input_channels=model.input_channels,
         lags=model.lags,
         dt=model.dt,
         time_unit=model.time_unit,

@@ -13,7 +13,7 @@ from worker.handlers.reconstruction import ChosenAnalysis, reconstruct
 def run(context: Context) -> Outcome:
     request = context.request
     assert isinstance(request, TrainJob)
-    given = load_series(context, request.series_id, request.channels)
+    given = load_series(context, request.series_id, request.channels, request.params.input_channels)
     return reconstruct(
         context,
         given,
@@ -25,7 +25,7 @@ def run(context: Context) -> Outcome:
 
 
 def _existing(context: Context, given: SeriesInput, analysis_id: str | None) -> ChosenAnalysis | None:
-    """The analysis that was asked for, else the newest of the same channels of the series, if there is one."""
+    """The analysis that was asked for, else the newest of the same observed channels of the series, if there is one."""
     row = find_analysis(context, given, analysis_id)
     if row is None:
         return None
