@@ -7,7 +7,7 @@ from dynamics.kernels.cache import use_kernel_cache
 
 use_kernel_cache()
 
-from dynamics.kernels import shplrnn as _shplrnn  # noqa: E402, F401  (registers its overloads)
+from dynamics.kernels import deep_plrnn, gated, plrnn, shplrnn  # noqa: E402, F401  (they register their overloads)
 from dynamics.kernels.runs import free_run, lyapunov_qr  # noqa: E402
 
 __all__ = ["free_run", "lyapunov_qr"]

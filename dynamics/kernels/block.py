@@ -9,7 +9,16 @@ import numpy as np
 from numba import njit
 
 from dynamics.kernels.adaptive import EVERY_UPDATES, adapt
-from dynamics.kernels.bptt import Buffers, Sizes, backward, begin_gradient, end_gradient, forward, make_buffers, make_sizes
+from dynamics.kernels.bptt import (
+    Buffers,
+    Sizes,
+    backward,
+    begin_gradient,
+    end_gradient,
+    forward,
+    make_buffers,
+    make_sizes,
+)
 from dynamics.kernels.device import device
 from dynamics.kernels.lanes import LANES
 from dynamics.kernels.maps import MapTag
@@ -35,7 +44,9 @@ class Sampling(NamedTuple):
     starts: np.ndarray  # (S,) rows at which a sequence of T + 1 rows fits into its segment
     batch: int
     spread: float  # sparse forcing: std of the interval, which is drawn anew at each forcing; 0: regular
-    segmented: bool  # regular sparse forcing of the whole state: what lies between two forcings is a sequence of its own
+    segmented: (
+        bool  # regular sparse forcing of the whole state: what lies between two forcings is a sequence of its own
+    )
     noise: float  # std of the Gaussian noise on the teacher
     estimate: int  # adaptive forcing: index into `adaptive.ESTIMATES`; 0: alpha is as given
     optimizer: int  # index into `optimizers.OPTIMIZERS`

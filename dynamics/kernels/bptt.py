@@ -25,7 +25,6 @@ from dynamics.kernels.lanes import (
     LANES,
     add,
     aligned,
-    broadcast,
     fill,
     fma,
     lanes_load,
@@ -255,7 +254,7 @@ def backward(tag, theta, sizes, w, steps, gradient):
             )  # fmt: skip
         sums = w.partial if tag.gradient_lanes > 1 else gradient
         maps.accumulate(
-            tag, sums, sizes.map, w.forced, low * width, w.memory, low * memory, w.delta, (low + 1) * width, w.tape, 0,
+            tag, theta, sums, sizes.map, w.forced, low * width, w.memory, low * memory, w.delta, (low + 1) * width, w.tape, 0,
             high - low,
         )  # fmt: skip
         high = low

@@ -99,9 +99,7 @@ def _few_outer_products(g, w, r0, r1, c0, c1, columns, d, j, j_step, z, i, i_ste
         for c in range(c0, c1):
             total = mul(lanes_load(d, j + r * LANES), lanes_load(z, i + c * LANES))
             for t in range(1, n):
-                total = fma(
-                    lanes_load(d, j + t * j_step + r * LANES), lanes_load(z, i + t * i_step + c * LANES), total
-                )
+                total = fma(lanes_load(d, j + t * j_step + r * LANES), lanes_load(z, i + t * i_step + c * LANES), total)
             g[w + r * columns + c] += lanes_sum(total)
 
 

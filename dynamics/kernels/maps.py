@@ -78,7 +78,7 @@ def vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     """out[o] = J(z[i])^T d[j]; the tape of this step lies at k, `tape_size` vectors long."""
 
 
-def accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+def accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     """Add the parameter gradients of n steps (z, memory, d and tape from i, q, j, k on, one after the other) to `gradient`.
 
     `gradient` is (P, gradient_lanes).

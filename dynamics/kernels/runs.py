@@ -70,9 +70,7 @@ def _advance(tag, run):
             for k in range(run.n_inputs):
                 run.drive[k * LANES + b] = run.inputs[at + k]
             run.rows[b] += 1
-        dense.product(
-            run.coupling, 0, maps.latent_units(tag, run.size), run.n_inputs, run.drive, 0, run.following, 0
-        )
+        dense.product(run.coupling, 0, maps.latent_units(tag, run.size), run.n_inputs, run.drive, 0, run.following, 0)
     for i in range(len(run.state)):
         run.state[i] = run.following[i]
 

@@ -118,11 +118,11 @@ def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
 
 
 @overload(maps.accumulate)
-def _accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+def _accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if not _is_small(tag):
         return None
 
-    def accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+    def accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
         m, hidden = maps.latent_units(tag, size), size.hidden
         width, stride = m * LANES, 3 * hidden * LANES
         for u in range(m):
@@ -212,11 +212,11 @@ def _large_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
 
 
 @overload(maps.accumulate)
-def _large_accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+def _large_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if not _is_large(tag):
         return None
 
-    def accumulate(tag, gradient, size, z, i, memory, q, d, j, tape, k, n):
+    def accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
         m, hidden = size.latent, size.hidden
         width, stride = m * LANES, 2 * hidden * LANES
         w1, w2 = 2 * m, 2 * m + hidden * m

@@ -69,7 +69,13 @@ class CompiledEngine:
         return buffers, aligned(learner.theta.size, self.settings.dtype)
 
     def advance(
-        self, learner: Learner, workspace: tuple, first: int, rates: np.ndarray, alphas: np.ndarray, intervals: np.ndarray
+        self,
+        learner: Learner,
+        workspace: tuple,
+        first: int,
+        rates: np.ndarray,
+        alphas: np.ndarray,
+        intervals: np.ndarray,
     ) -> tuple[int, np.ndarray]:
         """Do len(rates) updates; how many were done before the loss ceased to be finite, and their losses.
 

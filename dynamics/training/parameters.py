@@ -12,7 +12,6 @@ from dynamics.kernels.lanes import aligned
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 
-
 # Units within (-1, 1) hold data of variance one as numbers of half that size: the data's extremes still fit.
 OBSERVED_STD = 0.5
 
