@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hand_made import linear
-from map_sizes import SIZES, random_params
+from map_sizes import MIDDLE_SIZE, random_params
 from safetensors.numpy import save
 
 from dynamics.kernels import free_run, lyapunov_qr
@@ -21,7 +21,7 @@ EVERY = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 
 def driven(architecture: str, dtype: type = np.float64, n_inputs: int = 2) -> TrainedModel:
     """A random map with an affine observation of three coordinates and random inputs."""
-    rng, size = np.random.default_rng(0), SIZES[architecture]
+    rng, size = np.random.default_rng(0), MIDDLE_SIZE[architecture]
     read = ARCHITECTURES[architecture].read_units(size.latent)
     ranges = {"minimum": np.full(n_inputs, -3.0), "maximum": np.full(n_inputs, 4.0)}
     return TrainedModel(
@@ -53,7 +53,7 @@ def test_a_file_holds_the_whole_model_to_the_bit(architecture: str, dtype: type)
     again = TrainedModel.from_safetensors(data)
     assert again.to_safetensors() == data
     assert again.dtype == model.dtype == np.dtype(dtype)
-    assert (again.size, again.n_parameters) == (SIZES[architecture], model.n_parameters)
+    assert (again.size, again.n_parameters) == (MIDDLE_SIZE[architecture], model.n_parameters)
     assert model.inputs is not None
     assert again.inputs is not None
     assert again.inputs.channels == ["u0", "u1"]
@@ -159,12 +159,12 @@ def test_inputs_for_a_model_without_them_are_an_error() -> None:
     with pytest.raises(ValueError, match="no inputs"):
         linear([0.5]).step(z, np.zeros((3, 1)))
     with pytest.raises(ValueError, match="needs their values"):
-        driven("shplrnn").step(np.zeros(SIZES["shplrnn"].latent))
+        driven("shplrnn").step(np.zeros(MIDDLE_SIZE["shplrnn"].latent))
 
 
 def test_a_file_from_before_there_were_inputs_is_read() -> None:
-    tensors = {f"map.{k}": v for k, v in random_params("clipped-shplrnn", SIZES["clipped-shplrnn"]).items()}
-    m = SIZES["clipped-shplrnn"].latent
+    tensors = {f"map.{k}": v for k, v in random_params("clipped-shplrnn", MIDDLE_SIZE["clipped-shplrnn"]).items()}
+    m = MIDDLE_SIZE["clipped-shplrnn"].latent
     tensors |= {f"series.{name}": np.full(m, 0.5) for name in ("mean", "std", "residual_std")}
     header: dict[str, Any] = {
         "format": "attractor-model/1",
