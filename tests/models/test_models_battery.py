@@ -79,6 +79,16 @@ def test_single_precision_stays_single(architecture: str, size: Size) -> None:
 
 
 @EVERY_SIZE
+def test_everything_stays_on_its_device(architecture: str, size: Size) -> None:
+    """Torch refuses to mix its `meta` device with the processor, as it would refuse to mix in an accelerator."""
+    model = ARCHITECTURES[architecture]
+    params = {k: torch.tensor(v, device="meta") for k, v in random_params(architecture, size).items()}
+    z = torch.zeros((2, size.latent), dtype=torch.float64, device="meta")
+    assert model.step(params, z, torch).shape == (2, size.latent)
+    assert model.jacobian(params, z, torch).shape == (2, size.latent, size.latent)
+
+
+@EVERY_SIZE
 def test_the_bound_bounds_the_jacobian(architecture: str, size: Size) -> None:
     model = ARCHITECTURES[architecture]
     for seed in range(5):
