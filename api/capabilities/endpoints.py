@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated, get_args
 
+import numpy as np
 from fastapi import APIRouter, Path
 
 from api.capabilities.schemas import (
     ArchitectureOut,
     Capabilities,
+    ForcingOut,
     Formats,
     KindOut,
     Limits,
@@ -26,8 +29,9 @@ from domain.errors import NotFound
 from domain.jobs import JobKind
 from domain.limits import MAX_FORECAST_VALUES, MIN_ANALYSIS_STEPS
 from domain.series import SeriesSpec
-from domain.specs import MAX_HORIZON_STEPS, SPECS
-from models import ARCHITECTURES
+from domain.specs import MAX_HORIZON_STEPS, SPECS, TrainSpec
+from domain.training_specs import GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
+from models import ARCHITECTURES, Architecture, Size
 from store.pages import MAX_LIMIT
 
 router = APIRouter(prefix="/v1", tags=["capabilities"])
@@ -49,7 +53,9 @@ def get_capabilities(settings: SettingsDep) -> Capabilities:
             KindOut(kind=kind, result=_RESULTS[kind], params_schema=spec.model_json_schema())
             for kind, spec in SPECS.items()
         ],
-        architectures=[ArchitectureOut(name=name, citation=a.citation) for name, a in ARCHITECTURES.items()],
+        architectures=_architectures(),
+        forcings=_forcings(),
+        optimizers=list(get_args(TrainSpec.model_fields["optimizer"].annotation)),
         upload_schema=SeriesSpec.model_json_schema(),
         limits=_limits(settings),
         formats=Formats(upload=_upload_formats(), table=list(Format)),
@@ -71,6 +77,29 @@ def get_problem_type(
     if name not in problem_types():
         raise NotFound(f"There is no kind of problem called {name[:60]!r}; /v1/capabilities lists them.")
     return _problem_type(name)
+
+
+@cache
+def _architectures() -> list[ArchitectureOut]:
+    return [_architecture(ARCHITECTURES[name]) for name in sorted(ARCHITECTURES)]
+
+
+def _architecture(architecture: type[Architecture]) -> ArchitectureOut:
+    some = architecture.init(np.random.default_rng(0), Size(4, 2, 2))
+    return ArchitectureOut(
+        name=architecture.name,
+        citation=architecture.citation,
+        hidden_role=architecture.hidden_role,
+        layered=architecture.layered,
+        observations=["affine"] if architecture.squashed else ["identity", "affine"],
+        has_jacobian_bound=architecture.jacobian_bound(some) is not None,
+        has_identity=architecture.identity(some) is not None,
+    )
+
+
+def _forcings() -> list[ForcingOut]:
+    specs = (GeneralizedForcingSpec(), SparseForcingSpec(), NoForcingSpec())
+    return [ForcingOut(kind=spec.kind, description=spec.__doc__ or "") for spec in specs]
 
 
 def _problem_type(name: str) -> ProblemType:

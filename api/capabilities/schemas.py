@@ -16,8 +16,22 @@ class KindOut(Document):
 
 
 class ArchitectureOut(Document):
+    """A map that can be learned; every kind of forcing, optimizer and regulariser is for all of them, unless said here."""
+
     name: str
     citation: str
+    hidden_role: str | None = Field(description="What `hidden_dim` counts; null: the architecture has no such size.")
+    layered: bool = Field(description="Whether `layers` can be chosen.")
+    observations: list[str] = Field(description="Kinds of observation that it allows.")
+    has_jacobian_bound: bool = Field(description="Whether adaptive forcing may use the estimate `parameter-bound`.")
+    has_identity: bool = Field(
+        description="Whether `regularization.identity` and `.manifold_attractor` have something to pull to."
+    )
+
+
+class ForcingOut(Document):
+    kind: str
+    description: str
 
 
 class Limits(Document):
@@ -51,6 +65,8 @@ class ProblemType(Document):
 class Capabilities(Document):
     kinds: list[KindOut]
     architectures: list[ArchitectureOut]
+    forcings: list[ForcingOut]
+    optimizers: list[str]
     upload_schema: dict[str, Any] = Field(description="JSON Schema of the fields that accompany an upload.")
     limits: Limits
     formats: Formats

@@ -26,6 +26,8 @@ from domain.specs import (
     TrainJob,
     TrainSpec,
 )
+from dynamics.input_channels import separate
+from dynamics.sizing import choose
 from store import results, series
 from store.tables import AnalysisRow, SeriesRow
 
@@ -43,16 +45,17 @@ def check(services: Services, tenant: str, request: JobRequest) -> None:
         _check_channels(request.channels, row.channels)
         channels = request.channels or row.channels
         if isinstance(request, TrainJob) and request.analysis_id is not None:
-            _check_analysis(session, tenant, request.analysis_id, row, channels)
+            observed = _observed(channels, request.params, "/params")
+            _check_analysis(session, tenant, request.analysis_id, row, observed)
     _check_length(row)
     match request:
         case LyapunovJob():
             _check_lyapunov(row, request.params, "/params")
         case TrainJob():
-            _check_train(row, len(channels), request.params, "/params")
+            _check_train(row, channels, request.params, "/params")
         case ReconstructJob():
             _check_lyapunov(row, request.params.lyapunov, "/params/lyapunov")
-            _check_train(row, len(channels), request.params.train, "/params/train")
+            _check_train(row, channels, request.params.train, "/params/train")
             _check_evaluate(row, request.params.evaluate, "/params/evaluate")
 
 
@@ -126,7 +129,14 @@ def _check_lyapunov(row: SeriesRow, spec: LyapunovSpec, at: str) -> None:
             raise _wrong(f"{at}/embedding_delay", detail)
 
 
-def _check_train(row: SeriesRow, n_channels: int, spec: TrainSpec, at: str) -> None:
+def _observed(channels: Sequence[str], spec: TrainSpec, at: str) -> list[str]:
+    """What is reconstructed of the chosen channels; inputs are not, nor are they analysed."""
+    columns, _ = separate(channels, spec.input_channels, at)
+    return [channels[c] for c in columns]
+
+
+def _check_train(row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: str) -> None:
+    observed = _observed(channels, spec, at)
     training = longest_training_run(_run_lengths(row), spec)
     lags = [0] if spec.embedding_lags == "auto" else spec.embedding_lags
     length = SHORTEST_SEQUENCE if spec.sequence_length == "auto" else spec.sequence_length
@@ -136,12 +146,14 @@ def _check_train(row: SeriesRow, n_channels: int, spec: TrainSpec, at: str) -> N
             f"training part has {training} steps."
         )
         raise _wrong(f"{at}/sequence_length", detail)
-    if spec.latent_dim != "auto" and spec.observation.kind == "identity" and spec.latent_dim < n_channels * len(lags):
+    smoothing = spec.regularization.smoothing
+    if isinstance(smoothing, int) and smoothing > training:
         detail = (
-            f"latent_dim {spec.latent_dim} is too small: the identity observation needs at least {n_channels * len(lags)} "
-            "(channels times lags); raise it or choose the affine observation."
+            f"A smoothing window of {smoothing} rows is longer than the longest run without a gap of the training part "
+            f"({training} steps)."
         )
-        raise _wrong(f"{at}/latent_dim", detail)
+        raise _wrong(f"{at}/regularization/smoothing", detail)
+    choose(spec, len(observed) * len(lags), at)
 
 
 def _check_evaluate(row: SeriesRow, spec: EvaluateSpec, at: str) -> None:

@@ -34,6 +34,21 @@ _REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
             "metadata": {"experiment": "lorenz"},
         },
     ),
+    "train-lstm": (
+        "Train an LSTM with sparse teacher forcing at random intervals, driven by an input",
+        {
+            "kind": "train",
+            "series_id": SERIES_ID,
+            "params": {
+                "architecture": "lstm",
+                "latent_dim": 60,
+                "input_channels": ["y"],
+                "forcing": {"kind": "stf", "interval_steps": "auto", "spread_steps": 10},
+                "optimizer": "adam",
+                "gradient_clip": 1.0,
+            },
+        },
+    ),
     "evaluate": (
         "Measure a model on the held-out part of its series",
         {"kind": "evaluate", "model_id": MODEL_ID, "params": {"prediction_horizon_steps": 20}},

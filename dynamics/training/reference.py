@@ -33,6 +33,7 @@ class _Map:
     def __init__(self, settings: Settings, theta: torch.Tensor, n_observed: int) -> None:
         self.architecture = ARCHITECTURES[settings.architecture]
         self.params, self.coupling, observation = views(settings, theta, n_observed)
+        self.shift: Any
         self.n, self.m = n_observed, settings.latent_dim
         self.matrix, self.shift = observation.get("B"), observation.get("b")
         self.start = observation.get("L0")

@@ -108,7 +108,99 @@ TABLE = [
     train("alpha of 2", "forcing/alpha", "less than or equal to 1, not 2", forcing={"kind": "gtf", "alpha": 2}),
     train("lags out of order", "", "embedding_lags must start with 0 and increase", embedding_lags=[1, 0]),
     train("sequence longer than the series", "sequence_length", "has 446 steps", sequence_length=5000),
-    train("latent space too small", "latent_dim", "at least 2", latent_dim=1, observation={"kind": "identity"}),
+    train("latent space too small", "latent_dim", "the 2 observed", latent_dim=1, observation={"kind": "identity"}),
+    train("odd window", "regularization", "odd number of rows", regularization={"smoothing": 8}),
+    train("window too long", "regularization/smoothing", "446 steps", regularization={"smoothing": 901}),
+    train(
+        "squashed units observed as they are",
+        "observation",
+        "(-1, 1)",
+        architecture="gru",
+        observation={"kind": "identity"},
+    ),
+    train("hidden units of a plain PLRNN", "hidden_dim", "has no hidden_dim", architecture="plrnn", hidden_dim=20),
+    train("layers of an LSTM", "layers", "architecture deep-plrnn", architecture="lstm", layers=2),
+    train("nine layers", "layers", "less than or equal to 8", architecture="deep-plrnn", layers=9),
+    train("an LSTM of 31 units", "latent_dim", "even, not 31", architecture="lstm", latent_dim=31),
+    train(
+        "more pieces than units", "hidden_dim", "cannot have 30", architecture="al-rnn", latent_dim=20, hidden_dim=30
+    ),
+    train(
+        "a bound that nobody knows",
+        "forcing/estimate",
+        "arithmetic-mean",
+        architecture="lstm",
+        forcing={"kind": "gtf", "adaptive": True, "estimate": "parameter-bound"},
+    ),
+    train(
+        "annealed and adaptive",
+        "forcing",
+        "set adaptive to false",
+        forcing={"kind": "gtf", "adaptive": True, "final_alpha": 0.1},
+    ),
+    train("annealed from nothing", "forcing", "alpha above 0", forcing={"kind": "gtf", "alpha": 0, "final_alpha": 0.1}),
+    train("annealed to nothing", "forcing/final_alpha", "greater than 0", forcing={"kind": "gtf", "final_alpha": 0}),
+    train("negative spread", "forcing/spread_steps", "equal to 0", forcing={"kind": "stf", "spread_steps": -1}),
+    train(
+        "interval to 0",
+        "forcing/final_interval_steps",
+        "equal to 1",
+        forcing={"kind": "stf", "final_interval_steps": 0},
+    ),
+    train("no optimiser", "optimizer", "'radam', 'adam' or 'adamw'", optimizer="sgd"),
+    train("clipped to nothing", "gradient_clip", "greater than 0", gradient_clip=0),
+    train("kernels on a GPU", "", 'engine to "torch" or "auto"', device="cuda", engine="compiled"),
+    train(
+        "pulled to no identity",
+        "regularization/identity",
+        "set it to 0",
+        architecture="gru",
+        regularization={"identity": 1},
+    ),
+    train(
+        "no units to remember",
+        "regularization/manifold_attractor",
+        "set it to 0",
+        architecture="lstm",
+        regularization={"manifold_attractor": 1},
+    ),
+    train(
+        "no matrix to condition",
+        "regularization/observation_condition",
+        "no matrix",
+        regularization={"observation_condition": 1},
+    ),
+    jobs(
+        "unknown input",
+        422,
+        "unknown_channel",
+        "/params/input_channels/0",
+        "chosen channels are x, y",
+        kind="train",
+        params={"input_channels": ["z"]},
+    ),
+    jobs(
+        "an input that was not chosen",
+        422,
+        "unknown_channel",
+        "/params/train/input_channels/0",
+        "chosen channels are x",
+        kind="reconstruct",
+        channels=["x"],
+        params={"train": {"input_channels": ["y"]}},
+    ),
+    train("nothing left to observe", "input_channels", "nothing is left", input_channels=["x", "y"]),
+    train("an input twice", "", "names a channel twice", input_channels=["x", "x"]),
+    jobs(
+        "analysis of an input as well",
+        422,
+        "invalid_parameters",
+        "/analysis_id",
+        "of the channels x, y, not of x",
+        kind="train",
+        analysis_id="@analysis",
+        params={"input_channels": ["y"]},
+    ),
     train("nothing left to train on", "", "at least 5 %", validation_fraction=0.5, test_fraction=0.5),
     jobs("model of nothing", 404, "not_found", "/model_id", MDL, kind="evaluate", model_id=MDL, series_id=None),
     jobs(
@@ -232,7 +324,7 @@ def judge(bad: Bad, answer: Any) -> list[str]:
 
 def test_every_bad_request_has_its_answer_and_leaves_nothing_behind(client: TestClient, stock: Stock) -> None:
     cursor = "c2VyXzAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw"  # of a series
-    names = {"@series": stock.series_id, "@model": stock.model_id, "@cursor": cursor}
+    names = {"@series": stock.series_id, "@model": stock.model_id, "@analysis": stock.analysis_id, "@cursor": cursor}
     assert len(TABLE) >= 60
     assert len({bad.name for bad in TABLE}) == len(TABLE)
     wrong = {bad.name: problems for bad in TABLE if (problems := judge(bad, send(client, bad, names)))}

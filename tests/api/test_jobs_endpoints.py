@@ -46,7 +46,7 @@ def test_every_example_of_the_document_is_accepted(client: TestClient, stock: St
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["etag"] == '"1"'
-    assert (job["kind"], job["status"], job["version"], job["attempt"]) == (name, "queued", 1, 0)
+    assert (job["kind"], job["status"], job["version"], job["attempt"]) == (request["kind"], "queued", 1, 0)
     assert job["series_id"] == stock.series_id
     assert job["metadata"] == request.get("metadata", {})
     assert job["request"] == {k: v for k, v in checked.json()["request"].items() if k != "metadata"}

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +16,7 @@ from api.app import create_app
 from domain.errors import DomainError
 from domain.jobs import JobKind
 from domain.specs import SPECS
+from domain.training_specs import ArchitectureName
 
 ROOT = Path(__file__).parents[2]
 METHODS_WITH_BODY = ("post", "put", "patch")
@@ -87,7 +88,15 @@ def test_capabilities_name_kinds_limits_and_problems(client: TestClient) -> None
     assert {k["kind"] for k in found["kinds"]} == set(JobKind)
     for kind in found["kinds"]:
         assert set(kind["params_schema"]["properties"]) == set(SPECS[kind["kind"]].model_fields)
-    assert {a["name"] for a in found["architectures"]} >= {"shplrnn", "clipped-shplrnn"}
+    described = {a["name"]: a for a in found["architectures"]}
+    assert len(described) == 12
+    assert set(described) == set(get_args(ArchitectureName))
+    assert described["dend-plrnn"]["hidden_role"] == "dendritic bases"
+    assert [name for name, a in described.items() if a["layered"]] == ["deep-plrnn"]
+    assert {name for name, a in described.items() if a["observations"] == ["affine"]} == {"vanilla-rnn", "lstm", "gru"}
+    assert {name for name, a in described.items() if not a["has_jacobian_bound"]} == {"lstm", "gru"}
+    assert [f["kind"] for f in found["forcings"]] == ["gtf", "stf", "none"]
+    assert found["optimizers"] == ["radam", "adam", "adamw"]
     assert found["limits"]["max_json_bytes"] == 200_000
     assert (found["limits"]["max_upload_values"], found["limits"]["min_analysis_steps"]) == (250_000_000, 200)
     assert set(found["formats"]["upload"]) == {"csv", "npy", "parquet", "json"}
