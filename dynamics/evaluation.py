@@ -28,6 +28,7 @@ from dynamics.measures import (
 )
 from dynamics.model_spectrum import driven_spectrum, model_spectrum
 from dynamics.references import (
+    LEAST_DRIVEN_ROWS,
     LONG_RUN_STEPS,
     MAX_REFERENCE_STEPS,
     MIN_REFERENCE_STEPS,
@@ -90,7 +91,7 @@ def evaluate(
             model=model,
             n_reference=reference.n_steps,
             n_given=sum(len(s) for s in segments),
-            undecided=reference.reason,
+            undecided=_nothing_measured(reference, runs),
             fates=runs.fates,
             d_stsp=stsp,
             d_stsp_long=long,
@@ -124,7 +125,7 @@ def _attractor_measures(
     """d_stsp, its long variant where the reference is short, and d_h: medians over the runs, with floors."""
     x, contiguous = runs.truth, runs.contiguous
     binned = model.n_observed <= MAX_BINNED_CHANNELS
-    if (reason := reference.reason or _too_short(x)) is not None:
+    if (reason := _nothing_measured(reference, runs)) is not None:
         no_stsp = Measure(reason=reason, variant="binned-30" if binned else "gmm-1.0")
         return no_stsp, None, Measure(reason=reason, variant="hellinger-s20")
     reporter.check()
@@ -150,9 +151,11 @@ def _attractor_measures(
     )
 
 
-def _too_short(truth: np.ndarray) -> str | None:
-    """Why a driven model has nothing to be compared with, where its reference is in pieces."""
-    return None if len(truth) > 1 else "no segment of the reference is long enough for a run through its inputs"
+def _nothing_measured(reference: Reference, runs: Runs) -> str | None:
+    """Why the runs can be compared with nothing, if so: too few rows, or, for a driven model, none in one piece."""
+    if reference.reason is None and len(runs.truth) < 2:
+        return f"no part of the reference without a gap has the {LEAST_DRIVEN_ROWS} rows that a run through its inputs needs"
+    return reference.reason
 
 
 def _with_noise(model: TrainedModel, y: np.ndarray, seed: int) -> np.ndarray:

@@ -86,16 +86,20 @@ class _Extent:
 def _extent(model: TrainedModel, n_steps: int) -> _Extent:
     """All exponents over n_steps where that is affordable; else the leading ones, as many as leave enough steps, and fewer steps."""
     m = model.latent_dim
-    jacobian = sum(a.size for a in model.params.values()) * (m if model.hidden_dim else 1)
+    weights = sum(a.size for a in model.params.values())
+    jacobian = weights * (m if model.hidden_dim else 1)
+    fixed = jacobian + 8 * weights  # the step itself is made in all lanes of a vector
 
-    def work(k: int) -> float:
-        return float(jacobian + m * m * k + 2 * m * k * k)
+    def frame(k: int) -> int:
+        """Work of J Q and of the orthogonalisation, which run at half of the Jacobian's speed."""
+        return 2 * (m * m * k + 2 * m * k * k)
 
-    least = MIN_RUNS * (_MIN_RUN_STEPS + _TRANSIENT_STEPS)
-    affordable = [k for k in range(1, m + 1) if work(k) * least <= _SPECTRUM_WORK]
-    k = max(affordable, default=min(m, 2))
-    steps = min(n_steps, max(100, int(_SPECTRUM_WORK / work(k))))
-    return _Extent(k, steps, steps * work(k))
+    settling = MIN_RUNS * _TRANSIENT_STEPS
+    per_step = _SPECTRUM_WORK / (MIN_RUNS * _MIN_RUN_STEPS + settling)
+    k = max(k for k in range(1, m + 1) if k <= 2 or frame(k) <= max(jacobian, per_step - fixed))
+    work = float(fixed + frame(k))
+    steps = min(n_steps, max(MIN_RUNS * 20, int(_SPECTRUM_WORK / work) - settling))
+    return _Extent(k, steps, steps * work)
 
 
 def _spectrum(

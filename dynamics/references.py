@@ -18,7 +18,7 @@ MAX_REFERENCE_STEPS = 100_000
 LONG_RUN_STEPS = 100_000
 _MAX_RUN_VALUES = 16_000_000  # n_steps * starts * coordinates of the free runs
 _RUN_WORK = 1e9  # multiplications per compiled call of a free run, about 0.1 s
-_LEAST_DRIVEN_ROWS = 20  # a shorter stretch between gaps says nothing about a driven run
+LEAST_DRIVEN_ROWS = 20  # a shorter stretch between gaps says nothing about a driven run
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def driven_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -
     truths: list[np.ndarray] = []
     dropped = 0
     for segment, inputs in zip(reference.segments, reference.inputs, strict=True):
-        if len(segment) < _LEAST_DRIVEN_ROWS:
+        if len(segment) < LEAST_DRIVEN_ROWS:
             continue
         quarter = len(segment) // 4
         rows = np.linspace(0, quarter, N_STARTS, endpoint=False).astype(int)

@@ -12,7 +12,7 @@ from models import TrainedModel
 def hand_made(architecture: str, params: dict[str, Any], **fields: Any) -> TrainedModel:
     """A model in unit units (mean 0, std 1, dt 1, no lags) unless `fields` say otherwise."""
     arrays = {k: np.asarray(v, float) for k, v in params.items()}
-    n = len(fields.get("mean", arrays["A"]))
+    n = len(fields["mean"] if "mean" in fields else arrays["A"])
     defaults: dict[str, Any] = {
         "observation": {},
         "channels": [f"x{i}" for i in range(n)],

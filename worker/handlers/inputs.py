@@ -11,6 +11,7 @@ from domain.documents import MODEL_WEIGHTS
 from domain.errors import InvalidParameters
 from domain.results import LyapunovAnalysis
 from domain.specs import EvaluateSpec
+from dynamics.input_channels import separate
 from models.trained import TrainedModel
 from store import results, series
 from store.tables import AnalysisRow, ModelRow, SeriesRow
@@ -52,12 +53,11 @@ class SeriesInput:
 def load_series(
     context: Context, series_id: str, channels: list[str] | None, input_channels: Sequence[str] = ()
 ) -> SeriesInput:
-    """The series with all channels that are used, those of `input_channels` among them."""
+    """The series with all channels that are used. Raises UnknownChannel for an input that is not among them."""
     with context.database.read() as session:
         row = series.get(session, series_id, tenant=context.job.tenant)
     used = channels or list(row.channels)
-    if missing := [name for name in input_channels if name not in used]:
-        raise InvalidParameters(f"The input channel {missing[0]!r} is not among the channels: {', '.join(used)}.")
+    separate(used, input_channels)
     return SeriesInput(row, used, list(input_channels), series.load_segments(context.blobs, row, used))
 
 
