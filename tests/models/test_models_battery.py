@@ -103,14 +103,14 @@ def test_the_bound_bounds_the_jacobian(architecture: str, size: Size) -> None:
         assert bound == pytest.approx(model.jacobian_bound(as_torch(params)), rel=1e-12)
 
 
-ATTAINED = {  # maps of one unit, their state, and a derivative there that equals the bound
+ATTAINED = {  # small maps, a state of equal units, and the norm of the Jacobian there, which equals the bound
     "plrnn": ({"A": [0.5], "W": [[0.7]], "h": [0.0]}, 1.0, 1.2),
     "clipped-plrnn": ({"A": [-0.5], "W": [[0.7]], "h": [0.0], "h2": [-2.0]}, 1.0, 1.2),
     "dend-plrnn": ({"A": [0.5], "W": [[0.7]], "h": [0.0], "alpha": [1.0, 2.0], "H": [[0.0, -1.0]]}, 1.0, 2.6),
     "clipped-dend-plrnn": ({"A": [-0.5], "W": [[0.7]], "h": [0.0], "alpha": [1.0, 2.0], "H": [[2.0, 3.0]]}, 1.0, 2.6),
     "shplrnn": ({"A": [0.5], "W1": [[0.7]], "W2": [[2.0]], "h1": [0.0], "h2": [0.0]}, 1.0, 1.9),
     "clipped-shplrnn": ({"A": [-0.5], "W1": [[0.7]], "W2": [[2.0]], "h1": [0.0], "h2": [-3.0]}, 1.0, 1.9),
-    "al-rnn": ({"A": [0.5], "V": np.zeros((1, 0)), "W": [[0.7]], "h": [0.0]}, 1.0, 1.2),
+    "al-rnn": ({"A": [0.0, 0.0], "V": [[3.0], [0.0]], "W": [[4.0], [0.0]], "h": [0.0, 0.0]}, 1.0, 5.0),
     "deep-plrnn": (
         {"A": [0.5], "h1": [0.0], "W_out": [[0.7]], "W_in": [[2.0]], "b_in": [0.0], "W_k": [[[3.0]]], "b_k": [[0.0]]},
         1.0,
@@ -122,10 +122,11 @@ ATTAINED = {  # maps of one unit, their state, and a derivative there that equal
 
 @pytest.mark.parametrize("architecture", ATTAINED)
 def test_the_bound_is_attained(architecture: str) -> None:
-    given, z, expected = ATTAINED[architecture]
+    given, at, expected = ATTAINED[architecture]
     params, model = {k: np.asarray(v, float) for k, v in given.items()}, ARCHITECTURES[architecture]
     assert model.jacobian_bound(params) == pytest.approx(expected, rel=1e-12)
-    assert abs(model.jacobian(params, np.array([z]))[0, 0]) == pytest.approx(expected, rel=1e-12)
+    z = np.full(model.size(params).latent, at)
+    assert np.linalg.norm(model.jacobian(params, z), ord=2) == pytest.approx(expected, rel=1e-12)
 
 
 @EVERY_SIZE
