@@ -95,6 +95,17 @@ def make_stock(settings: StoreSettings, database: Database, blobs: Blobs) -> Sto
     return Stock(settings, database, trained, values, series_row.id, analysis.id, model_id, evaluation_id)
 
 
+def add_model(database: Database, blobs: Blobs, trained: TrainedModel, series_id: str, analysis_id: str) -> str:
+    """Another model of a stored series; its id."""
+    model_id = new_id("model")
+    model, artifacts = _model_rows(blobs, trained, series_id, analysis_id, model_id)
+    with database.write() as session:
+        session.add(model)
+        session.flush()
+        session.add_all(artifacts)
+    return model_id
+
+
 def _store_series(database: Database, blobs: Blobs, values: np.ndarray) -> SeriesRow:
     with blobs.writing() as file:
         with file.open("wb") as stream:
@@ -193,6 +204,7 @@ def _model_rows(
         observation={"kind": "identity"},
         forcing={"kind": "gtf", "alpha": 0.37},
         channels=trained.channels,
+        input_channels=trained.input_channels,
         lags=trained.lags,
         dt=trained.dt,
         time_unit=trained.time_unit,

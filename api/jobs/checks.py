@@ -85,7 +85,7 @@ def _check_on_model(services: Services, tenant: str, request: EvaluateJob | Fore
             forecasts.check(services, tenant, model, request.params, request.series_id)
         return
     with services.database.read() as session:
-        row = forecasts.series_for(session, tenant, model, request.series_id)
+        row = forecasts.series_for(session, tenant, model, request.series_id, with_inputs=True)
     _check_evaluate(row, request.params, "/params")
 
 
