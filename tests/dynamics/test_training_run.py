@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from domain.base import Quantity
-from domain.errors import ConstantSeries, InvalidParameters, SeriesTooShort
+from domain.errors import ConstantSeries, InvalidParameters, SeriesTooShort, UnknownChannel
 from domain.jobs import Progress
 from domain.specs import TrainSpec
 from dynamics.reporting import Diverged, Interrupted, Reporter
 from dynamics.training import ensemble, held_out, seeds, train
+from dynamics.training import run as run_module
 from dynamics.training.engine import CompiledEngine
 from dynamics.training.selection import Referee
 from models import TrainedModel
@@ -88,8 +89,8 @@ class FakeClock:
         self.lock = threading.Lock()
         advance = CompiledEngine.advance
 
-        def timed(engine, learner, workspace, first, rates, alphas):
-            outcome = advance(engine, learner, workspace, first, rates, alphas)
+        def timed(engine, learner, workspace, first, rates, *forcing):
+            outcome = advance(engine, learner, workspace, first, rates, *forcing)
             with self.lock:
                 self.now += len(rates) * 1e-3
                 self.blocks.append(len(rates))
@@ -238,6 +239,79 @@ def test_a_model_reconstructs_a_scalar_series_through_its_lags(series: np.ndarra
     assert np.all(model.residual_std > 0)
 
 
+def driven(n_steps: int) -> np.ndarray:
+    """x' = 0.9 x + 0.4 s of an observed x and an input s that is drawn anew at every step: (n_steps, 2), x first.
+
+    s_t drives the step that leads to x_t.
+    """
+    s = np.random.default_rng(0).standard_normal(n_steps)
+    x = np.zeros(n_steps)
+    for t in range(1, n_steps):
+        x[t] = 0.9 * x[t - 1] + 0.4 * s[t]
+    return np.stack([x, s], axis=1)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_a_driven_system_is_learned_with_its_coupling(engine: str) -> None:
+    values = driven(1000)
+    changes = {"updates": 500, "hidden_dim": 5, "seeds": 1, "sequence_length": 20}
+    changes |= {"learning_rate": {"peak": 0.05}, "input_channels": ["x1"], "engine": engine}
+    model, history = run(values, **changes)
+    assert (model.channels, model.input_channels) == (["x0"], ["x1"])
+    assert history.engine.startswith({"compiled": "compiled kernels", "torch": "torch"}[engine])
+    assert history.settings["input_channels"] == ["x1"]
+    assert model.card["settings"]["input_channels"] == ["x1"]
+    predicted = model.to_units(
+        model.observe(model.step(model.encode(model.embed(values[:-1, :1])), model.inputs.standardise(values[1:, 1:])))
+    )
+    error = np.mean((predicted - values[1:, :1]) ** 2) / values[:, 0].var()
+    assert error < 1e-3  # without its input: 0.19
+    coupling = model.inputs.C[0, 0] * model.std[0] / model.inputs.std[0]
+    assert coupling == pytest.approx(0.4, rel=0.02)
+
+
+def test_inputs_that_are_not_there_are_refused(series: np.ndarray) -> None:
+    with pytest.raises(UnknownChannel, match="chosen channels are x0, x1, x2"):
+        run(series, input_channels=["wind"])
+    with pytest.raises(InvalidParameters, match="nothing is left"):
+        run(series, input_channels=["x0", "x1", "x2"])
+
+
+def test_other_inputs_make_another_fingerprint(series: np.ndarray) -> None:
+    """A checkpoint belongs to its inputs as well as to its observations."""
+    recorder = Recorder()
+    values = driven(600)
+    changes = {"updates": 300, "hidden_dim": 5, "seeds": 1, "sequence_length": 20, "input_channels": ["x1"]}
+    marks = []
+    for k in range(2):
+        changed = values.copy()
+        changed[10, 1] += k
+        seen: list[str] = []
+        original = run_module.checkpoint.fingerprint
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_module.checkpoint, "fingerprint", lambda *a: seen.append(original(*a)) or seen[-1])  # noqa: B023
+            run(changed, recorder, **changes)
+        marks += seen
+    assert len(set(marks)) == 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "forcing"),
+    [
+        ("lstm", {"kind": "stf", "interval_steps": 10, "spread_steps": 3, "final_interval_steps": 20}),
+        ("dend-plrnn", {"kind": "gtf", "alpha": 0.5, "final_alpha": 0.1}),
+    ],
+)
+def test_other_architectures_and_forcings_train(series: np.ndarray, architecture: str, forcing: dict) -> None:
+    changes = {"architecture": architecture, "forcing": forcing, "hidden_dim": "auto", "seeds": 1, "optimizer": "adam"}
+    first, history = run(series, updates=300, gradient_clip=1.0, **changes)
+    second, _ = run(series, updates=300, gradient_clip=1.0, **changes)
+    assert first.architecture == architecture
+    assert first.to_safetensors() == second.to_safetensors()
+    losses = [loss for _, loss in history.loss]
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:20])
+
+
 def chaotic(value: float, ci: tuple[float, float] | None = None, kind: str = "chaotic") -> SimpleNamespace:
     """What the referee reads of an analysis."""
     return SimpleNamespace(verdict=SimpleNamespace(kind=kind), lambda_max=Quantity(value=value, ci=ci, unit="1/s"))
@@ -265,7 +339,7 @@ def logistic_model(r: float) -> tuple[TrainedModel, list[np.ndarray]]:
 
 def test_a_model_whose_exponent_misses_the_measured_one_scores_worse() -> None:
     model, series = logistic_model(3.999)
-    data = SimpleNamespace(train=series, validation=[])
+    data = SimpleNamespace(train=series, validation=[], train_inputs=[series[0][:, :0]], validation_inputs=[])
     truth = np.log(2) / 0.5  # per time unit, of the logistic map at r = 4
 
     def judged(analysis: SimpleNamespace | None):
