@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from dynamics.kernels import maps
-from dynamics.kernels.device import device
+from dynamics.kernels.device import allocating_device
 from dynamics.kernels.lanes import LANES
 
 ESTIMATES = ("none", "arithmetic-mean", "geometric-mean", "largest-norm", "parameter-bound")
@@ -23,7 +23,7 @@ ARITHMETIC, GEOMETRIC, LARGEST, BOUND = 1, 2, 3, 4
 EVERY_UPDATES, GAMMA, SAMPLED_STEPS = 5, 0.999, 25
 
 
-@device
+@allocating_device
 def spectral_norm(a):
     """||A||_2 by power iteration on A^T A; a lower estimate, tight to rounding after 100 iterations unless two values tie."""
     rows, columns = a.shape
@@ -52,10 +52,10 @@ def spectral_norm(a):
     return norm
 
 
-@device
+@allocating_device
 def _lane_kappa(tag, theta, sizes, w, lane, estimate):
     m = maps.latent_units(tag, sizes.map)
-    z, jacobian, mean = np.empty(m), np.empty((m, m)), np.empty((m, m))
+    z, jacobian, mean, work = np.empty(m), np.empty((m, m)), np.empty((m, m)), np.empty(sizes.work)
     for a in range(m):
         for b in range(m):
             mean[a, b] = 0.0
@@ -64,7 +64,7 @@ def _lane_kappa(tag, theta, sizes, w, lane, estimate):
     for t in range(0, sizes.steps, stride):
         for u in range(m):
             z[u] = w.forced[(t * m + u) * LANES + lane]
-        maps.jacobian(tag, theta, sizes.map, z, jacobian)
+        maps.jacobian(tag, theta, sizes.map, z, jacobian, work)
         count += 1
         if estimate == ARITHMETIC:
             for a in range(m):
@@ -79,7 +79,7 @@ def _lane_kappa(tag, theta, sizes, w, lane, estimate):
     return math.exp(logs / count) if estimate == GEOMETRIC else largest
 
 
-@device
+@allocating_device
 def adapt(tag, theta, sizes, w, n_lanes, estimate, alpha):
     """Update alpha (1,) from the group of sequences that was just run."""
     kappa = 0.0

@@ -19,7 +19,7 @@ from dynamics.kernels.bptt import (
     make_buffers,
     make_sizes,
 )
-from dynamics.kernels.device import device
+from dynamics.kernels.device import allocating_device, device
 from dynamics.kernels.lanes import LANES
 from dynamics.kernels.maps import MapTag
 from dynamics.kernels.optimizers import optimize
@@ -94,7 +94,7 @@ def _set_strength(strength, interval, spread, alpha, random):
 
 @device
 def _at_least_one(value):
-    return max(1, int(math.floor(value + 0.5)))
+    return max(1, math.floor(value + 0.5))
 
 
 @device
@@ -138,7 +138,7 @@ def _pieces_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, pi
     return loss
 
 
-@device
+@allocating_device
 def _condition_gradient(tag, theta, sizes, w, weight, gradient):
     """Gradient of weight (||B||_F^2 ||B^+||_F^2 / rank^2 - 1)."""
     n, read = sizes.observed, sizes.read
@@ -158,7 +158,7 @@ def _condition_gradient(tag, theta, sizes, w, weight, gradient):
             gradient[first + k * read + u] += weight * slope / (rank * rank)
 
 
-@device
+@allocating_device
 def _finish_gradient(tag, theta, sizes, sampling, w, gradient):
     """Sums, regularisers, and the limit on the norm."""
     end_gradient(tag, theta, sizes, w, gradient)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dynamics.kernels import dense, maps
-from dynamics.kernels.device import device
+from dynamics.kernels.device import allocating_device, device
 from dynamics.kernels.lanes import (
     LANES,
     add,
@@ -53,6 +53,7 @@ class Sizes(NamedTuple):
     map_parameters: int
     memory: int  # vectors that one step leaves for its vjp
     tape: int  # vectors that one vjp leaves for the parameter gradients
+    work: int  # numbers of scratch of one Jacobian
     chunk: int
 
 
@@ -87,7 +88,8 @@ def make_sizes(
     layout = maps.layout(tag)
     chunk = SHORT_CHUNK if tag.units else LONG_CHUNK
     return Sizes(
-        size, observed, read, inputs, steps, affine, n_parameters, layout.memory_size(size), layout.tape_size(size), chunk
+        size, observed, read, inputs, steps, affine, n_parameters, layout.memory_size(size), layout.tape_size(size),
+        layout.work_size(size), chunk
     )  # fmt: skip
 
 
@@ -292,7 +294,7 @@ def _observation_gradient(tag, sizes, w, steps, gradient):
         t = until
 
 
-@device
+@allocating_device
 def begin_gradient(tag, theta, sizes, w, gradient):
     """Clear the sums and bring B^+ up to date."""
     for i in range(len(gradient)):
@@ -316,7 +318,7 @@ def begin_gradient(tag, theta, sizes, w, gradient):
             w.shift[u] = -total
 
 
-@device
+@allocating_device
 def end_gradient(tag, theta, sizes, w, gradient):
     """Sum over the lanes, and carry d B^+ and d (-B^+ b) over to d B and d b."""
     if tag.gradient_lanes > 1:

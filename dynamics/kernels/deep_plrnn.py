@@ -5,11 +5,8 @@ theta = [A (M), h1 (M), W_out^T (H, M), W_in (H, M), b_in (H), W_2 .. W_L (H, H)
 
 from __future__ import annotations
 
-import numpy as np
-from numba.extending import overload
-
 from dynamics.kernels import dense, maps
-from dynamics.kernels.device import device
+from dynamics.kernels.device import device, device_overload
 from dynamics.kernels.lanes import LANES, gate, lanes_load, lanes_store, relu
 
 NAME = "deep-plrnn"
@@ -17,6 +14,7 @@ maps.LAYOUTS[NAME] = maps.Layout(
     (("A", False), ("h1", False), ("W_out", True), ("W_in", False), ("b_in", False), ("W_k", False), ("b_k", False)),
     lambda size: size.layers * size.hidden,
     lambda size: size.layers * size.hidden,
+    lambda size: 2 * size.hidden * (size.latent + 1),
 )
 
 
@@ -30,7 +28,7 @@ def _weights(size, layer):
     return first + h + (layer - 1) * h * h, first + h + (size.layers - 1) * h * h + (layer - 1) * h
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _step(tag, theta, size, z, i, out, o, memory, q):
     if tag.architecture != NAME:
         return None
@@ -55,7 +53,7 @@ def _step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if tag.architecture != NAME:
         return None
@@ -82,7 +80,7 @@ def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if tag.architecture != NAME:
         return None
@@ -106,17 +104,17 @@ def _accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     return accumulate
 
 
-@overload(maps.jacobian)
-def _jacobian(tag, theta, size, z, out):
+@device_overload(maps.jacobian)
+def _jacobian(tag, theta, size, z, out, work):
     if tag.architecture != NAME:
         return None
 
-    def jacobian(tag, theta, size, z, out):
+    def jacobian(tag, theta, size, z, out, work):
+        """The scratch holds y_k and dy_k / dz of two layers, taking turns."""
         m, h = size.latent, size.hidden
-        unit, through = np.empty(h), np.empty((h, m))
         for layer in range(size.layers):
-            w, b = _weights(size, layer)
-            unit, through = _layer(theta, w, b, z if layer == 0 else unit, through, h, m, layer == 0)
+            _layer(theta, size, layer, z, work)
+        slopes = _slopes(size, size.layers - 1)
         for a in range(m):
             for c in range(m):
                 out[a, c] = theta[a] if a == c else 0.0
@@ -124,32 +122,42 @@ def _jacobian(tag, theta, size, z, out):
             for a in range(m):
                 weight = theta[2 * m + u * m + a]
                 for c in range(m):
-                    out[a, c] += weight * through[u, c]
+                    out[a, c] += weight * work[slopes + u * m + c]
 
     return jacobian
 
 
 @device
-def _layer(theta, w, b, below, through, h, m, first):
+def _slopes(size, layer):
+    """Where dy / dz (H, M) of a layer lies in the scratch; y (H) lies before it."""
+    return layer % 2 * size.hidden * (size.latent + 1) + size.hidden
+
+
+@device
+def _layer(theta, size, layer, z, work):
     """y_k and dy_k / dz, from y_{k-1} and dy_{k-1} / dz (the identity below the first layer)."""
-    unit, slope = np.zeros(h), np.zeros((h, m))
+    m, h = size.latent, size.hidden
+    w, b = _weights(size, layer)
+    columns = m if layer == 0 else h
+    here, below = _slopes(size, layer), _slopes(size, layer + 1)
     for u in range(h):
         total = theta[b + u]
-        for c in range(len(below)):
-            total += theta[w + u * len(below) + c] * below[c]
-        if not total <= 0:
-            unit[u] = total
-            for c in range(len(below)):
-                weight = theta[w + u * len(below) + c]
-                if first:
-                    slope[u, c] = weight
+        for c in range(columns):
+            total += theta[w + u * columns + c] * (z[c] if layer == 0 else work[below - h + c])
+        work[here - h + u] = total if total > 0 else 0.0
+        for a in range(m):
+            work[here + u * m + a] = 0.0
+        if total > 0:
+            for c in range(columns):
+                weight = theta[w + u * columns + c]
+                if layer == 0:
+                    work[here + u * m + c] = weight
                 else:
                     for a in range(m):
-                        slope[u, a] += weight * through[c, a]
-    return unit, slope
+                        work[here + u * m + a] += weight * work[below + c * m + a]
 
 
-@overload(maps.jacobian_bound)
+@device_overload(maps.jacobian_bound)
 def _jacobian_bound(tag, theta, size):
     if tag.architecture != NAME:
         return None

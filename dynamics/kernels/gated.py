@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numba.extending import overload
-
 from dynamics.kernels import dense, maps
-from dynamics.kernels.device import device
+from dynamics.kernels.device import device, device_overload
 from dynamics.kernels.lanes import LANES, broadcast, fill, fma, lanes_load, lanes_store, mul, sub
 from dynamics.kernels.lanes_math import sigmoid, tanh
 
 maps.LAYOUTS["vanilla-rnn"] = maps.Layout(
-    (("W", False), ("h", False)), lambda size: size.latent, lambda size: size.latent
+    (("W", False), ("h", False)), lambda size: size.latent, lambda size: size.latent, lambda size: size.latent
 )
 maps.LAYOUTS["lstm"] = maps.Layout(
-    (("U", False), ("b", False)), lambda size: 5 * size.latent // 2, lambda size: 4 * size.latent // 2
+    (("U", False), ("b", False)),
+    lambda size: 5 * size.latent // 2,
+    lambda size: 2 * size.latent,
+    lambda size: 2 * size.latent,
 )
 maps.LAYOUTS["gru"] = maps.Layout(
-    (("U", False), ("b", False), ("bn", False)), lambda size: 4 * size.latent, lambda size: 4 * size.latent
+    (("U", False), ("b", False), ("bn", False)),
+    lambda size: 4 * size.latent,
+    lambda size: 4 * size.latent,
+    lambda size: 3 * size.latent,
 )
 
 
@@ -29,20 +32,19 @@ def _logistic(value):
 
 
 @device
-def _drive(theta, rows, columns, z):
-    """U z + b of one state."""
-    drive = np.empty(rows)
+def _drive(theta, rows, columns, z, out):
+    """out = U z + b of one state."""
     for r in range(rows):
-        drive[r] = theta[rows * columns + r]
+        total = theta[rows * columns + r]
         for c in range(columns):
-            drive[r] += theta[r * columns + c] * z[c]
-    return drive
+            total += theta[r * columns + c] * z[c]
+        out[r] = total
 
 
 # ---- vanilla RNN: z' = tanh(W z + h); the memory holds z' -------------------------------------------------------------
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _vanilla_step(tag, theta, size, z, i, out, o, memory, q):
     if tag.architecture != "vanilla-rnn":
         return None
@@ -59,7 +61,7 @@ def _vanilla_step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _vanilla_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if tag.architecture != "vanilla-rnn":
         return None
@@ -76,7 +78,7 @@ def _vanilla_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _vanilla_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if tag.architecture != "vanilla-rnn":
         return None
@@ -89,16 +91,16 @@ def _vanilla_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape,
     return accumulate
 
 
-@overload(maps.jacobian)
-def _vanilla_jacobian(tag, theta, size, z, out):
+@device_overload(maps.jacobian)
+def _vanilla_jacobian(tag, theta, size, z, out, work):
     if tag.architecture != "vanilla-rnn":
         return None
 
-    def jacobian(tag, theta, size, z, out):
+    def jacobian(tag, theta, size, z, out, work):
         m = size.latent
-        drive = _drive(theta, m, m, z)
+        _drive(theta, m, m, z, work)
         for a in range(m):
-            y = math.tanh(drive[a])
+            y = math.tanh(work[a])
             for b in range(m):
                 out[a, b] = (1.0 - y * y) * theta[a * m + b]
 
@@ -108,7 +110,7 @@ def _vanilla_jacobian(tag, theta, size, z, out):
 # ---- LSTM: z = [y; c]; the memory holds i, f, g, o and tanh(c'), H' = M / 2 each ---------------------------------------
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _lstm_step(tag, theta, size, z, i, out, o, memory, q):
     if tag.architecture != "lstm":
         return None
@@ -135,7 +137,7 @@ def _lstm_step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _lstm_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if tag.architecture != "lstm":
         return None
@@ -163,7 +165,7 @@ def _lstm_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _lstm_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if tag.architecture != "lstm":
         return None
@@ -177,17 +179,17 @@ def _lstm_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k,
     return accumulate
 
 
-@overload(maps.jacobian)
-def _lstm_jacobian(tag, theta, size, z, out):
+@device_overload(maps.jacobian)
+def _lstm_jacobian(tag, theta, size, z, out, work):
     if tag.architecture != "lstm":
         return None
 
-    def jacobian(tag, theta, size, z, out):
+    def jacobian(tag, theta, size, z, out, work):
         h = size.latent // 2
-        drive = _drive(theta, 4 * h, h, z)
+        _drive(theta, 4 * h, h, z, work)
         for u in range(h):
-            write, keep, read = _logistic(drive[u]), _logistic(drive[h + u]), _logistic(drive[3 * h + u])
-            candidate, old = math.tanh(drive[2 * h + u]), z[h + u]
+            write, keep, read = _logistic(work[u]), _logistic(work[h + u]), _logistic(work[3 * h + u])
+            candidate, old = math.tanh(work[2 * h + u]), z[h + u]
             squashed = math.tanh(keep * old + write * candidate)
             slope = read * (1.0 - squashed * squashed)
             by_write, by_keep = candidate * write * (1.0 - write), old * keep * (1.0 - keep)
@@ -209,7 +211,7 @@ def _lstm_jacobian(tag, theta, size, z, out):
 # ---- GRU: the memory holds r, u, U_n z + b_n and n, M each ------------------------------------------------------------
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _gru_step(tag, theta, size, z, i, out, o, memory, q):
     if tag.architecture != "gru":
         return None
@@ -231,7 +233,7 @@ def _gru_step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _gru_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if tag.architecture != "gru":
         return None
@@ -256,7 +258,7 @@ def _gru_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _gru_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if tag.architecture != "gru":
         return None
@@ -270,16 +272,16 @@ def _gru_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, 
     return accumulate
 
 
-@overload(maps.jacobian)
-def _gru_jacobian(tag, theta, size, z, out):
+@device_overload(maps.jacobian)
+def _gru_jacobian(tag, theta, size, z, out, work):
     if tag.architecture != "gru":
         return None
 
-    def jacobian(tag, theta, size, z, out):
+    def jacobian(tag, theta, size, z, out, work):
         m = size.latent
-        drive = _drive(theta, 3 * m, m, z)
+        _drive(theta, 3 * m, m, z, work)
         for v in range(m):
-            reset, update, candidate = _logistic(drive[v]), _logistic(drive[m + v]), drive[2 * m + v]
+            reset, update, candidate = _logistic(work[v]), _logistic(work[m + v]), work[2 * m + v]
             new = math.tanh(reset * candidate + theta[3 * m * m + 3 * m + v])
             by_new = (1.0 - update) * (1.0 - new * new)
             by_reset, by_update = by_new * candidate * reset * (1.0 - reset), (z[v] - new) * update * (1.0 - update)
@@ -294,7 +296,7 @@ def _gru_jacobian(tag, theta, size, z, out):
     return jacobian
 
 
-@overload(maps.jacobian_bound)
+@device_overload(maps.jacobian_bound)
 def _jacobian_bound(tag, theta, size):
     if tag.architecture not in ("vanilla-rnn", "lstm", "gru"):
         return None

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, models, overload, overload_attribute, register_model, typeof_impl, unbox
+from numba.extending import NativeValue, models, overload_attribute, register_model, typeof_impl, unbox
 
+from dynamics.kernels.device import device_overload
 from models import ARCHITECTURES
 from models.base import Size
 
@@ -51,6 +52,12 @@ def _unbox_tag(typ, obj, context):
     return NativeValue(cgutils.get_null_value(context.context.get_value_type(typ)))
 
 
+@overload_attribute(MapTagType, "units")
+def _units(tag):
+    count = tag.units
+    return lambda tag: count
+
+
 @overload_attribute(MapTagType, "gradient_lanes")
 def _gradient_lanes(tag):
     """16 where `accumulate` leaves each parameter's gradient as sixteen partial sums, 1 where it adds them up itself."""
@@ -62,7 +69,7 @@ def latent_units(tag, size):
     """M; a constant where the kernel is compiled for it, so that loops over units unroll."""
 
 
-@overload(latent_units)
+@device_overload(latent_units)
 def _latent_units(tag, size):
     count = tag.units
     if count:
@@ -85,8 +92,8 @@ def accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     """
 
 
-def jacobian(tag, theta, size, z, out):
-    """out = J(z): z (M,), out (M, M)."""
+def jacobian(tag, theta, size, z, out, work):
+    """out = J(z): z (M,), out (M, M), with `work_size` numbers of scratch."""
 
 
 def jacobian_bound(tag, theta, size):
@@ -100,6 +107,7 @@ class Layout:
     order: tuple[tuple[str, bool], ...]  # (parameter, transposed?) in the order of theta
     memory_size: Callable[[Size], int]  # vectors that one step leaves for its vjp
     tape_size: Callable[[Size], int]  # vectors that one vjp leaves for the parameter gradients
+    work_size: Callable[[Size], int] = lambda size: 0  # numbers of scratch that `jacobian` needs
     most_units: int = 0  # latent units up to which kernels are compiled for their number
     small: Layout | None = None  # the layout of those
 

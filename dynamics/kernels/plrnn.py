@@ -12,10 +12,8 @@ after the other. An architecture of this family says only what phi is and how it
 
 from __future__ import annotations
 
-from numba.extending import overload
-
 from dynamics.kernels import dense, maps
-from dynamics.kernels.device import device
+from dynamics.kernels.device import device, device_overload
 from dynamics.kernels.lanes import (
     LANES,
     add,
@@ -197,7 +195,7 @@ _THRESHOLD_GRADIENTS = {
 }
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _step(tag, theta, size, z, i, out, o, memory, q):
     if tag.architecture not in NAMES:
         return None
@@ -213,7 +211,7 @@ def _step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if tag.architecture not in NAMES:
         return None
@@ -238,7 +236,7 @@ def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if tag.architecture not in NAMES:
         return None
@@ -306,14 +304,14 @@ _SLOPES = {
 }
 
 
-@overload(maps.jacobian)
-def _jacobian(tag, theta, size, z, out):
+@device_overload(maps.jacobian)
+def _jacobian(tag, theta, size, z, out, work):
     if tag.architecture not in NAMES:
         return None
     slope = _SLOPES[tag.architecture]
     centred = tag.architecture == "mean-centered-plrnn"
 
-    def jacobian(tag, theta, size, z, out):
+    def jacobian(tag, theta, size, z, out, work):
         """A + W diag(slope), times the projection 1 - 1/M where states are centred."""
         m, mean = size.latent, 0.0
         for u in range(m):
@@ -334,7 +332,7 @@ def _jacobian(tag, theta, size, z, out):
     return jacobian
 
 
-@overload(maps.jacobian_bound)
+@device_overload(maps.jacobian_bound)
 def _jacobian_bound(tag, theta, size):
     if tag.architecture not in NAMES:
         return None

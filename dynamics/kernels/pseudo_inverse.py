@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynamics.kernels.device import device
+from dynamics.kernels.device import allocating_device
 
 
-@device
+@allocating_device
 def _product(a, b, transpose_a, transpose_b):
     rows = a.shape[1] if transpose_a else a.shape[0]
     inner = a.shape[0] if transpose_a else a.shape[1]
@@ -30,7 +30,7 @@ def _product(a, b, transpose_a, transpose_b):
     return out
 
 
-@device
+@allocating_device
 def _inverse_gram(a, tall):
     """(A^T A)^-1 if tall, else (A A^T)^-1, by Gauss-Jordan elimination: a positive definite matrix needs no pivoting."""
     gram = _product(a, a, tall, not tall)
@@ -53,7 +53,7 @@ def _inverse_gram(a, tall):
     return inverse
 
 
-@device
+@allocating_device
 def pseudo_inverse(b):
     """B^+ (M, N) of B (N, M), float64."""
     tall = b.shape[0] >= b.shape[1]
@@ -61,7 +61,7 @@ def pseudo_inverse(b):
     return _product(scale, b, False, True) if tall else _product(b, scale, True, False)
 
 
-@device
+@allocating_device
 def pseudo_inverse_gradient(b, upstream):
     """d loss / d B (N, M), given upstream (M, N) = d loss / d B^+, float64."""
     tall = b.shape[0] >= b.shape[1]

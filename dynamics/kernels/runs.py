@@ -30,6 +30,7 @@ class Run(NamedTuple):
     following: np.ndarray  # (M, 16)
     memory: np.ndarray  # of one step
     drive: np.ndarray  # (K, 16)
+    work: np.ndarray  # scratch of a Jacobian
 
 
 def prepare(model: TrainedModel, z0: np.ndarray, drive: Drive | None, first: int) -> tuple[maps.MapTag, Run]:
@@ -56,6 +57,7 @@ def prepare(model: TrainedModel, z0: np.ndarray, drive: Drive | None, first: int
         following,
         aligned(maps.layout(tag).memory_size(size) * LANES, np.float64),
         aligned(coupling.shape[1] * LANES, np.float64),
+        np.empty(maps.layout(tag).work_size(size)),
     )
     return tag, run
 
@@ -131,7 +133,7 @@ def _lyapunov(tag, run, z, q, logs, n_steps):
     for _ in range(n_steps):
         for u in range(m):
             z[u] = run.state[u * LANES]
-        maps.jacobian(tag, run.theta, run.size, z, jacobian)
+        maps.jacobian(tag, run.theta, run.size, z, jacobian, run.work)
         for a in range(m):
             for b in range(k):
                 product[a, b] = 0.0

@@ -7,9 +7,8 @@ its activity, d loss / d drive, d loss / d h2); for more the products are tiled 
 
 from __future__ import annotations
 
-from numba.extending import overload
-
 from dynamics.kernels import dense, maps
+from dynamics.kernels.device import device_overload
 from dynamics.kernels.lanes import (
     LANES,
     add,
@@ -32,7 +31,7 @@ ORDER = (("A", False), ("h1", False), ("W1", True), ("W2", False), ("h2", False)
 for _name in NAMES:
     _small = maps.Layout(ORDER, lambda size: 0, lambda size: 3 * size.hidden)
     maps.LAYOUTS[_name] = maps.Layout(
-        ORDER, lambda size: 2 * size.hidden, lambda size: 2 * size.hidden, MOST_UNITS, _small
+        ORDER, lambda size: 2 * size.hidden, lambda size: 2 * size.hidden, most_units=MOST_UNITS, small=_small
     )
 
 
@@ -44,14 +43,14 @@ def _is_large(tag):
     return tag.architecture in NAMES and tag.units == 0
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _step(tag, theta, size, z, i, out, o, memory, q):
     if not _is_small(tag):
         return None
     clipped = tag.architecture == "clipped-shplrnn"
 
     def step(tag, theta, size, z, i, out, o, memory, q):
-        m, hidden = maps.latent_units(tag, size), size.hidden
+        m, hidden = tag.units, size.hidden
         state, result = registers(tag, z), registers(tag, z)
         for k in range(m):
             put(state, k, lanes_load(z, i + k * LANES))
@@ -75,14 +74,14 @@ def _step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if not _is_small(tag):
         return None
     clipped = tag.architecture == "clipped-shplrnn"
 
     def vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
-        m, hidden = maps.latent_units(tag, size), size.hidden
+        m, hidden = tag.units, size.hidden
         state, above, below = registers(tag, z), registers(tag, z), registers(tag, z)
         for u in range(m):
             put(state, u, lanes_load(z, i + u * LANES))
@@ -117,13 +116,13 @@ def _vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if not _is_small(tag):
         return None
 
     def accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
-        m, hidden = maps.latent_units(tag, size), size.hidden
+        m, hidden = tag.units, size.hidden
         width, stride = m * LANES, 3 * hidden * LANES
         for u in range(m):
             slope, shift = lanes_load(gradient, u * LANES), lanes_load(gradient, (m + u) * LANES)
@@ -159,7 +158,7 @@ def _accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     return accumulate
 
 
-@overload(maps.step)
+@device_overload(maps.step)
 def _large_step(tag, theta, size, z, i, out, o, memory, q):
     if not _is_large(tag):
         return None
@@ -185,7 +184,7 @@ def _large_step(tag, theta, size, z, i, out, o, memory, q):
     return step
 
 
-@overload(maps.vjp)
+@device_overload(maps.vjp)
 def _large_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     if not _is_large(tag):
         return None
@@ -211,7 +210,7 @@ def _large_vjp(tag, theta, size, z, i, memory, q, d, j, out, o, tape, k):
     return vjp
 
 
-@overload(maps.accumulate)
+@device_overload(maps.accumulate)
 def _large_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k, n):
     if not _is_large(tag):
         return None
@@ -230,14 +229,14 @@ def _large_accumulate(tag, theta, gradient, size, z, i, memory, q, d, j, tape, k
     return accumulate
 
 
-@overload(maps.jacobian)
-def _jacobian(tag, theta, size, z, out):
+@device_overload(maps.jacobian)
+def _jacobian(tag, theta, size, z, out, work):
     if tag.architecture not in NAMES:
         return None
     clipped = tag.architecture == "clipped-shplrnn"
 
-    def jacobian(tag, theta, size, z, out):
-        m, hidden = maps.latent_units(tag, size), size.hidden
+    def jacobian(tag, theta, size, z, out, work):
+        m, hidden = tag.units, size.hidden
         for a in range(m):
             for b in range(m):
                 out[a, b] = theta[a] if a == b else 0.0
@@ -260,14 +259,14 @@ def _jacobian(tag, theta, size, z, out):
     return jacobian
 
 
-@overload(maps.jacobian_bound)
+@device_overload(maps.jacobian_bound)
 def _jacobian_bound(tag, theta, size):
     if tag.architecture not in NAMES:
         return None
 
     def jacobian_bound(tag, theta, size):
         """max |A| + ||W1||_F ||W2||_F, as no gate exceeds 1 in size."""
-        m, hidden = maps.latent_units(tag, size), size.hidden
+        m, hidden = tag.units, size.hidden
         slope, out_of, into = 0.0, 0.0, 0.0
         for u in range(m):
             slope = max(slope, abs(theta[u]))
