@@ -26,6 +26,7 @@ from dynamics.training.seeds import SeedState
 from dynamics.training.selection import Judgement, Referee
 from dynamics.training.settings import Settings, resolve
 from dynamics.training.split import Segments, Split, bounds, split
+from models import ARCHITECTURES
 from models.trained import Inputs, TrainedModel
 
 
@@ -89,7 +90,9 @@ def _best(states: list[SeedState], settings: Settings) -> SeedState:
     advice = ["a lower learning_rate.peak"]
     if settings.forcing.kind == "none":
         advice.insert(0, 'forcing {"kind": "gtf"}, without which gradients explode on chaotic data')
-    if settings.architecture != "clipped-shplrnn":
+    if settings.gradient_clip is None:
+        advice.append("gradient_clip: 1")
+    if settings.architecture != "clipped-shplrnn" and not ARCHITECTURES[settings.architecture].squashed:
         advice.append("architecture clipped-shplrnn, whose free runs are bounded")
     if not settings.standardize:
         advice.append("standardize: true")
