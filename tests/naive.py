@@ -137,10 +137,11 @@ def fill_linearly(column: list[float], max_gap: int) -> list[float] | None:
 # ------------------------------------------------------------------------------------------------------ Lyapunov
 
 
-def smooth_features(monomials, centres, gamma, x):
-    """Monomials (tuples of variable numbers) and Gaussian radial functions at one state, one by one."""
+def smooth_features(monomials, basis, x):
+    """Monomials (tuples of variable numbers), Gaussian radial functions and hinges at one state, one by one."""
     values = [math.prod(x[i] for i in monomial) for monomial in monomials]
-    values += [math.exp(-gamma * sum((a - b) ** 2 for a, b in zip(x, c, strict=True))) for c in centres]
+    values += [math.exp(-basis.gamma * sum((a - b) ** 2 for a, b in zip(x, c, strict=True))) for c in basis.centres]
+    values += [max(x[v] - knot, 0.0) ** basis.power for v, knot in zip(basis.knot_variables, basis.knots, strict=True)]
     return np.array(values)
 
 

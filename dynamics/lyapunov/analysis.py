@@ -10,7 +10,7 @@ from scipy import stats
 from domain.base import Quantity, Warning_
 from domain.results import Embedding, LyapunovAnalysis, LyapunovSpectrum, Verdict
 from domain.specs import LyapunovSpec
-from dynamics.lyapunov import derived, kernels
+from dynamics.lyapunov import derived, tangents
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.divergence import Divergence, diverge
 from dynamics.lyapunov.embedding import choose_delay, choose_dimension
@@ -52,7 +52,7 @@ def analyze(
     """
     clock = Clock(reporter or Reporter(), spec.budget_seconds)
     clock.enter("compiling", 0.0, 0.0)
-    kernels.warm_up()
+    tangents.warm_up()
     clock.restart()
     clock.enter("preparing", 0.0, 0.1)
     prepared = prepare(segments, dt, clock)
@@ -305,7 +305,8 @@ def _diagnostics(work: Work, unit: str) -> dict[str, object]:
             "noise": work.modelled.noise,
             "smoothed": work.modelled.smoothed,
         },
-        "model": best.describe() | {"refined_by_shooting": work.modelled.refined, "substeps": best.model.substeps},
+        "model": best.describe()
+        | {"refined_by_shooting": work.modelled.refined, "substeps": round(best.model.mean_substeps, 2)},
         "candidates": [c.describe() for c in work.modelled.candidates],
         "forecast_error_by_lead": {
             "step": [int(best.states.stride * (i + 1)) for i in range(len(best.curve))],

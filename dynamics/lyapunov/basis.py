@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import comb
 
 import numpy as np
@@ -10,22 +11,55 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Basis:
-    """K features of an m-dimensional state: all monomials up to `degree`, then radial functions about `centres`."""
+    """K features of an m-dimensional state: all monomials up to `degree`, then radial functions about `centres`, then hinges.
+
+    A hinge is max(x_v - knot, 0)^power.
+    """
 
     degree: int
     parents: np.ndarray
     variables: np.ndarray
     centres: np.ndarray
     gamma: float
+    knots: np.ndarray = field(default_factory=lambda: np.empty(0))
+    knot_variables: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    power: int = 1
 
     @property
     def size(self) -> int:
-        return len(self.parents) + len(self.centres)
+        return len(self.parents) + len(self.centres) + len(self.knots)
+
+    @property
+    def is_polynomial(self) -> bool:
+        return len(self.centres) == 0 and len(self.knots) == 0
 
     @property
     def name(self) -> str:
         radial = f" + {len(self.centres)} radial functions" if len(self.centres) else ""
-        return f"polynomial of degree {self.degree}{radial}"
+        kind = "piecewise linear" if self.power == 1 else "cubic splines"
+        hinges = f" + {kind} in each coordinate ({len(self.knots)} knots)" if len(self.knots) else ""
+        return f"polynomial of degree {self.degree}{radial}{hinges}"
+
+    @cached_property
+    def low(self) -> int:
+        """Number of monomials below the highest degree: the slopes of all monomials are made of them."""
+        return polynomial_size(self.centres.shape[1], max(self.degree - 1, 0))
+
+    @cached_property
+    def derivatives(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """d monomial[j] / d x_v = factor * monomial[q], as arrays (j, v, q, factor) of all that are not 0."""
+        powers = np.zeros((len(self.parents), self.centres.shape[1]), dtype=int)
+        for j in range(1, len(powers)):
+            powers[j] = powers[self.parents[j]]
+            powers[j, self.variables[j]] += 1
+        place = {tuple(p): j for j, p in enumerate(powers)}
+        entries = []
+        for j, v in zip(*np.nonzero(powers), strict=True):
+            below = powers[j].copy()
+            below[v] -= 1
+            entries.append((j, v, place[tuple(below)], powers[j, v]))
+        table = np.array(entries, dtype=int).reshape(-1, 4)
+        return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
 
 
 def polynomial_size(dimension: int, degree: int) -> int:
@@ -67,3 +101,17 @@ def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 
     np.fill_diagonal(between, np.inf)
     spacing = max(float(np.median(between.min(axis=1))), 1e-6)
     return Basis(degree, poly.parents, poly.variables, centres, 1.0 / (2.0 * (width * spacing) ** 2))
+
+
+def with_hinges(states: np.ndarray, degree: int, n_knots: int, power: int) -> Basis:
+    """Monomials up to `degree` and, in every coordinate, a spline with n_knots knots spread evenly over its range.
+
+    power 3: cubic splines, for smooth functions of one coordinate that no low polynomial follows; power 1: piecewise linear
+    ones, for fields with kinks (ideal diodes, dry friction).
+    """
+    poly = polynomial(states.shape[1], degree)
+    low, high = states.min(axis=0), states.max(axis=0)
+    shares = np.arange(n_knots) / n_knots if power == 3 else (np.arange(n_knots) + 0.5) / n_knots
+    knots = (low[:, None] + (high - low)[:, None] * shares).ravel()
+    variables = np.repeat(np.arange(states.shape[1]), n_knots)
+    return Basis(degree, poly.parents, poly.variables, poly.centres, 0.0, knots, variables, power)

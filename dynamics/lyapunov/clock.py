@@ -7,7 +7,7 @@ from time import monotonic
 from domain.jobs import Progress
 from dynamics.reporting import Reporter
 
-USUAL_RATE = 8e8  # floating-point operations per second of the kernels, until measured
+USUAL_RATE = 4e9  # floating-point operations per second of the kernels, until measured
 
 
 class Clock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from dynamics.lyapunov import kernels
+from dynamics.lyapunov import tangents
 from dynamics.lyapunov.basis import Basis
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
@@ -85,7 +85,7 @@ def weak_regression(states: States, basis: Basis, half_width: int) -> Regression
         if len(path) < 2 * half_width + 1:
             continue
         weigh, derive, centres = _weak_operators(len(path), half_width, max(1, half_width // 6))
-        features.append(weigh @ kernels.design(probe, np.ascontiguousarray(path)))
+        features.append(weigh @ tangents.design(probe, path))
         targets.append(derive @ path)
         blocks.append(numbers[centres])
     return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
@@ -107,7 +107,7 @@ def step_regression(states: States, basis: Basis, jitter: float = 0.0) -> Regres
         start = path[: -states.stride]
         if jitter > 0.0:
             start = start + jitter * rng.standard_normal(start.shape)
-        features.append(kernels.design(probe, np.ascontiguousarray(start)))
+        features.append(tangents.design(probe, start))
         targets.append(path[states.stride :, :new])
         blocks.append(numbers[: -states.stride])
     return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from dynamics.lyapunov import kernels
+from dynamics.kernels.lanes import aligned
+from dynamics.lyapunov import kernels, tangents
 from dynamics.lyapunov.basis import Basis
 from dynamics.lyapunov.clock import Clock
 
-FLOPS_PER_CALL = 4e7  # about 0.05 s of compiled arithmetic between two signs of life on an idle machine
+FLOPS_PER_CALL = 2e8  # about 0.05 s of compiled arithmetic between two signs of life on an idle machine
 SECONDS_PER_CALL = 0.1
-FLOPS_PER_RUN = 8e8
-MAX_SUBSTEPS = 12
+FLOPS_PER_RUN = 4e9
+MAX_SUBSTEPS = 16
+TOLERANCE = 0.4  # |J| h of a Runge-Kutta step, Frobenius norm
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,10 @@ class SmoothModel:
     basis: Basis
     weights: np.ndarray  # (K, m)
     is_flow: bool
-    substeps: int = 1
+    substeps: int = 1  # RK4 steps per sampling step: exactly where tolerance is 0, else at most
     bound: float = 30.0
+    tolerance: float = 0.0
+    mean_substeps: float = 1.0
 
     @property
     def dimension(self) -> int:
@@ -34,27 +39,41 @@ class SmoothModel:
     def n_terms(self) -> int:
         return int(np.count_nonzero(np.any(self.weights != 0.0, axis=1)))
 
-    @property
+    @cached_property
     def arrays(self) -> kernels.Arrays:
-        b = self.basis
-        return kernels.Arrays(
-            b.parents,
-            b.variables,
-            np.ascontiguousarray(b.centres, dtype=np.float64),
-            float(b.gamma),
-            np.ascontiguousarray(self.weights, dtype=np.float64),
-            self.substeps if self.is_flow else 0,
-            float(self.bound),
-        )
+        b, m = self.basis, self.dimension
+        fresh = 1 if self.shifts else m
+        weights = self.weights[:, :fresh].T
+        slopes = np.zeros((fresh, m, b.low))
+        j, v, q, factor = b.derivatives
+        for i in range(fresh):
+            np.add.at(slopes[i], (v, q), factor * weights[i, j])
+        return kernels.pack(
+            fresh, b.parents, b.variables, weights, slopes, b.centres, b.gamma, b.knots, b.knot_variables, b.power,
+            self.substeps if self.is_flow else 0, self.tolerance, self.bound,
+        )  # fmt: skip
+
+    @cached_property
+    def shifts(self) -> bool:
+        """Whether a map only shifts its coordinates but the first, x'_i = x_(i-1), as delay vectors do."""
+        if self.is_flow or self.dimension < 2:
+            return False
+        shifted = np.zeros((len(self.weights), self.dimension - 1))
+        shifted[np.arange(1, self.dimension), np.arange(self.dimension - 1)] = 1.0
+        return bool(np.array_equal(self.weights[:, 1:], shifted))
 
     def with_weights(self, weights: np.ndarray) -> SmoothModel:
         return replace(self, weights=weights)
 
     def flops(self, tangents: int) -> int:
         """Rough number of operations of one sampling step."""
-        m, k = self.dimension, self.basis.size
-        stages = 4 * self.substeps if self.is_flow else 1
-        return stages * (k * (2 * m + (m * m if tangents else 0)) + m * m * tangents) + 6 * m * tangents**2
+        m, k, fresh = self.dimension, self.basis.size, 1 if self.shifts else self.dimension
+        stages = 4 * max(1.0, self.mean_substeps) if self.is_flow else 1
+        radial = len(self.basis.centres)
+        slopes = fresh * m * (self.basis.low + radial + tangents) if tangents else 0
+        return (
+            int(stages * (k * fresh + radial * (m + 20) + slopes + m * tangents) + 4 * m * tangents**2) + 20 * tangents
+        )
 
     def steps_per_call(self, tangents: int, clock: Clock) -> int:
         """Sampling steps that one compiled call may do."""
@@ -65,20 +84,22 @@ class SmoothModel:
         limit = min(FLOPS_PER_RUN, clock.flops_within(clock.run_seconds()))
         return int(min(wanted, max(least, limit / self.flops(tangents))))
 
-    def jacobian(self, x: np.ndarray) -> np.ndarray:
-        """Jacobian of W' phi at x, (m, m)."""
-        m, k = self.dimension, self.basis.size
-        jac = np.empty((m, m))
-        kernels.value_jacobian(self.arrays, np.ascontiguousarray(x), np.empty(k), np.empty((k, m)), np.empty(m), jac)
-        return jac
+    def jacobians(self, states: np.ndarray) -> np.ndarray:
+        """Jacobians of W' phi at states (T, m), (T, m, m)."""
+        return tangents.jacobians(self.arrays, states)
 
-    def resolved(self, states: np.ndarray, tolerance: float = 0.35) -> SmoothModel:
-        """The same model with enough RK4 steps per sampling step: |J| h <= tolerance along `states` (99 % of them)."""
+    def resolved(self, states: np.ndarray) -> SmoothModel:
+        """The same model with RK4 steps as long as |J| h <= TOLERANCE allows, and how many of them `states` need on average."""
         if not self.is_flow:
             return self
-        some = states[:: max(1, len(states) // 100)]
-        norms = [float(np.linalg.norm(self.jacobian(x), 2)) for x in some]
-        return replace(self, substeps=int(np.clip(np.ceil(np.quantile(norms, 0.99) / tolerance), 1, MAX_SUBSTEPS)))
+        norms = np.linalg.norm(self.jacobians(states[:: max(1, len(states) // 200)]), axis=(1, 2))
+        needed = np.clip(np.ceil(norms / TOLERANCE), 1, MAX_SUBSTEPS)
+        return replace(self, substeps=MAX_SUBSTEPS, tolerance=TOLERANCE, mean_substeps=float(np.mean(needed)))
+
+    @cached_property
+    def steps_between_qr(self) -> int:
+        """Sampling steps after which tangent vectors are made orthogonal again: of a flow, as its Jacobian allows."""
+        return int(np.clip(4.0 / (TOLERANCE * self.mean_substeps), 1, 8)) if self.is_flow else 1
 
     def forecast(self, starts: np.ndarray, horizon: int, clock: Clock) -> np.ndarray:
         """Free runs (S, horizon, m), NaN after divergence."""
@@ -86,42 +107,67 @@ class SmoothModel:
         while i < len(starts):
             clock.tick()
             began = clock.elapsed
-            some = np.ascontiguousarray(starts[i : i + max(1, self.steps_per_call(0, clock) // horizon)])
-            parts.append(kernels.forecasts(self.arrays, some, horizon))
+            count = max(1, self.steps_per_call(0, clock) // (horizon * kernels.LANES)) * kernels.LANES
+            some = starts[i : i + count]
+            parts.append(tangents.forecasts(self.arrays, some, horizon))
             i += len(some)
             if np.isfinite(parts[-1]).all():  # diverging runs end early: they would feign speed
                 clock.worked(self.flops(0) * len(some) * horizon, began)
         return np.concatenate(parts)
 
     def growth_along(self, path: np.ndarray, n_exponents: int, clock: Clock) -> np.ndarray:
-        """Log growth per step along a path of states: (T, m) -> (T, k)."""
-        v = np.eye(self.dimension)[:, :n_exponents].copy()
+        """Log growth per step along a path of states: (T, m) -> (T, k); NaN where one step leaves the bound."""
+        rows = tangents.lane_stretches(len(path))
+        v = tangents.unit_vectors(self.dimension, n_exponents)
         parts, i = [], 0
-        while i < len(path):
+        while i < len(rows):
             clock.tick()
             began = clock.elapsed
-            some = np.ascontiguousarray(path[i : i + self.steps_per_call(n_exponents, clock)])
-            parts.append(kernels.growth_along(self.arrays, some, v))
+            some = rows[i : i + max(1, self.steps_per_call(n_exponents, clock) // kernels.LANES)]
+            parts.append(tangents.along(self.arrays, path[some], v, n_exponents))
             i += len(some)
-            clock.worked(self.flops(n_exponents) * len(some), began)
-        return np.concatenate(parts)
+            clock.worked(self.flops(n_exponents) * some.size, began)
+        share = -(-len(path) // kernels.LANES)
+        growth = np.concatenate(parts)[-share:].transpose(1, 0, 2)
+        return growth.reshape(-1, n_exponents)[: len(path)]
 
-    def growth_free(
-        self, start: np.ndarray, n_steps: int, n_exponents: int, clock: Clock
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Log growth (T, k), states (T, m) of a free run, and whether it stayed in bounds for all n_steps."""
-        x = np.array(start, dtype=np.float64)
-        v = np.eye(self.dimension)[:, :n_exponents].copy()
-        logs, path, i = [], [], 0
-        while i < n_steps:
-            clock.tick()
-            began = clock.elapsed
-            n = min(self.steps_per_call(n_exponents, clock), n_steps - i)
-            some_logs, some_path = kernels.growth_free(self.arrays, x, v, n)
+    def runner(self, starts: np.ndarray, n_exponents: int, clock: Clock) -> Runner:
+        """Sixteen free runs from states (S, m), S <= 16."""
+        return Runner(
+            self, tangents.to_lanes(starts), tangents.unit_vectors(self.dimension, n_exponents), n_exponents, clock
+        )
+
+
+@dataclass
+class Runner:
+    """Sixteen free runs with their tangent vectors; each call of `go` continues them."""
+
+    model: SmoothModel
+    x: np.ndarray
+    v: np.ndarray
+    n_exponents: int
+    clock: Clock
+
+    def with_model(self, model: SmoothModel) -> Runner:
+        """Runs of another model from the present states."""
+        x, v = aligned(len(self.x), np.float64), aligned(len(self.v), np.float64)
+        x[:], v[:] = self.x, self.v
+        return replace(self, model=model, x=x, v=v)
+
+    def go(self, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """About n_steps more in every lane: log growth per step (L, n, k) and states (L, n, m), NaN in lanes that are lost."""
+        k, every = self.n_exponents, self.model.steps_between_qr
+        logs, path, left = [], [], max(1, round(n_steps / every))
+        while left > 0:
+            self.clock.tick()
+            began = self.clock.elapsed
+            n = min(left, max(1, self.model.steps_per_call(k, self.clock) // (every * kernels.LANES)))
+            some_logs, some_path = tangents.free(self.model.arrays, self.x, self.v, k, n, every)
             logs.append(some_logs)
             path.append(some_path)
-            i += n
-            clock.worked(self.flops(n_exponents) * len(some_path), began)
-            if len(some_path) < n:
-                return np.concatenate(logs), np.concatenate(path), False
-        return np.concatenate(logs), np.concatenate(path), True
+            left -= n
+            if np.isfinite(some_path[-1]).any():
+                self.clock.worked(self.model.flops(k) * n * every * kernels.LANES, began)
+            else:
+                break
+        return np.concatenate(logs).transpose(1, 0, 2), np.concatenate(path).transpose(1, 0, 2)

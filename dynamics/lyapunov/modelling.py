@@ -51,14 +51,13 @@ def denoise(prepared: Prepared, clock: Clock) -> tuple[list[np.ndarray], float, 
         return (smoothed, level, True) if level > 1e-3 else (raw, level, False)
     period = prepared.sampling.period_steps
     horizon = max(4, round(period / 4))
-    basis = polynomial(prepared.n_channels, 2)
-    errors = []
+    width, errors = selection.half_widths(period), []
     for paths in (raw, smoothed):
         states = replace(channels_as_states(paths), observed=raw)
-        width = selection.half_widths(period)
-        errors.append(selection.fit_candidate(states, basis, True, width, horizon, clock, 100.0).score)
+        bases = [polynomial(prepared.n_channels, degree) for degree in (2, 3) if degree == 2 or prepared.n_channels < 6]
+        errors.append(min(selection.fit_candidate(states, b, True, width, horizon, clock, 100.0).score for b in bases))
     if errors[0] <= errors[1] + 0.01:
-        return raw, min(level, 1e-3), False
+        return raw, level, False
     return smoothed, level, True
 
 
@@ -204,7 +203,7 @@ def one_step_noise(candidate: Candidate) -> float:
     new = regression.targets.shape[1]
     residual = regression.targets - regression.features @ model.weights[:, :new]
     states = candidate.states.pooled()[:: max(1, candidate.states.n_rows // 200)]
-    stretch = float(np.mean([np.sum(model.jacobian(x)[:new] ** 2) for x in states]))
+    stretch = float(np.mean(np.sum(model.jacobians(states)[:, :new] ** 2, axis=(1, 2))))
     return float(np.sqrt(np.mean(np.sum(residual**2, axis=1)) / (new + stretch)))
 
 
@@ -217,14 +216,36 @@ def refine(candidate: Candidate, prepared: Prepared, noise: float, clock: Clock)
     growth = max(1e-3, float(model.growth_along(states.paths[0][:3000], 1, clock).mean()))
     period = prepared.sampling.period_steps
     longest = int(np.clip(1.5 / growth, 3, max(6.0, period)))
-    start: shooting.Refinement | None = None
-    current: SmoothModel = model
-    for window in sorted({max(3, longest // 2), longest}):
-        step = shooting.refine(current, states, states.observed, window, level, clock)
+    for windows in (
+        [longest],
+        [max(3, longest // 2), longest],
+    ):  # long windows tell more, short ones forgive a poor start
+        found: shooting.Refinement | None = None
+        for window in windows:
+            step = _shot(candidate, model if found is None else found.model, window, level, clock)
+            if step is None:
+                break
+            found = step
+        if found is not None:
+            return found
+    return None
+
+
+def _shot(
+    candidate: Candidate, model: SmoothModel, window: int, level: float, clock: Clock
+) -> shooting.Refinement | None:
+    """Shooting over windows of one length, then again without the weights that proved needless; None if forecasts get worse."""
+    states = candidate.states
+    best, least = None, 1.1 * float(candidate.curve.mean()) + 1e-3
+    for _ in range(4):
+        step = shooting.refine(model, states, states.observed, window, level, clock)
         if step is None:
-            continue
-        _, curve = selection.forecast_errors(states, step.model, candidate.horizon, clock)
-        if not np.isfinite(curve).all() or curve.mean() > 1.1 * candidate.curve.mean() + 1e-3:
             break
-        start, current = step, step.model
-    return start
+        _, curve = selection.forecast_errors(states, step.model, candidate.horizon, clock)
+        if np.isfinite(curve).all() and curve.mean() <= least:
+            best, least = step, 1.02 * float(curve.mean())
+        lean = shooting.pruned(step)
+        if lean is None:
+            break
+        model = lean
+    return best

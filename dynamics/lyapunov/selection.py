@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dynamics.lyapunov import fitting
-from dynamics.lyapunov.basis import Basis, polynomial, polynomial_size, with_radial
+from dynamics.lyapunov.basis import Basis, polynomial, polynomial_size, with_hinges, with_radial
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import States
@@ -19,6 +19,7 @@ WORST = 3.0  # forecast errors are cut here, in standard deviations
 MAX_FEATURES = 300
 MAX_MONOMIALS = 210
 RADIAL = (60, 250)
+HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
@@ -45,7 +46,7 @@ class Candidate:
 
     @property
     def is_linear(self) -> bool:
-        return self.model.basis.degree <= 1 and len(self.model.basis.centres) == 0
+        return self.model.basis.degree <= 1 and self.model.basis.is_polynomial
 
     @property
     def complexity(self) -> tuple[int, int]:
@@ -106,6 +107,10 @@ def bases(states: States, is_flow: bool) -> Iterator[Basis]:
         if degree > 1 and polynomial_size(m, degree) > min(limit, MAX_MONOMIALS):
             break
         yield polynomial(m, degree)
+    if is_flow:
+        for power, n_knots in HINGES:
+            if m * n_knots + polynomial_size(m, 2) <= limit:
+                yield with_hinges(states.pooled(), 2, n_knots, power)
     yield from radial_bases(states, RADIAL)
 
 
@@ -162,7 +167,7 @@ def search(
         else bases(states, is_flow)
     )
     for basis in menu:
-        radial = len(basis.centres) > 0
+        radial = not basis.is_polynomial
         if len(found) >= (2 if delayed else MIN_MENU) and spent():
             clock.search_cut = clock.search_cut or (not delayed and len(found) == MIN_MENU)
             break

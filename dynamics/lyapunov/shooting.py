@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dynamics.lyapunov import kernels
+from dynamics.lyapunov import tangents
 from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.kernels import LANES
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import States
 
@@ -20,6 +21,7 @@ MAX_PARAMETERS = 400
 MAX_SAMPLES = 24_000
 MIN_SAMPLES = 1500
 FLOPS_PER_ROUND = 8e8
+FLOPS_PER_CALL = 1e8  # between two signs of life
 MIN_TIME_LEFT = 0.35  # of the analysis' budget: below it no further round is begun
 
 
@@ -33,6 +35,7 @@ class Refinement:
     columns: np.ndarray
     noise: float  # rms residual, standard deviations
     starts: np.ndarray  # (S, m) initial states of the windows
+    n_observations: int = 1
 
     def draw(self, n: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Weights drawn from their Gaussian posterior."""
@@ -46,10 +49,35 @@ class Refinement:
         return out
 
 
+def pruned(found: Refinement) -> SmoothModel | None:
+    """The model without weights that the data do not need, None where they need all of them.
+
+    The weight whose removal, all others following, raises the cost least is set to 0 as long as that is less than ln N squared
+    standard deviations of the noise, N the number of observations (Hassibi & Stork 1993; Schwarz 1978).
+    """
+    places = (found.rows, found.columns)
+    w, c = found.model.weights[places].copy(), found.covariance.copy()
+    kept = np.ones(len(w), dtype=bool)
+    while kept.sum() > 1:
+        rise = np.where(kept, w**2 / np.maximum(np.diag(c), 1e-300), np.inf)
+        i = int(np.argmin(rise))
+        if rise[i] > np.log(found.n_observations):
+            break
+        w -= c[:, i] * (w[i] / c[i, i])
+        c -= np.outer(c[:, i], c[i]) / c[i, i]
+        kept[i], w[i] = False, 0.0
+        c[i], c[:, i] = 0.0, 0.0
+    if kept.all():
+        return None
+    weights = found.model.weights.copy()
+    weights[places] = np.where(kept, w, 0.0)
+    return found.model.with_weights(weights)
+
+
 def _affordable(model: SmoothModel, n_parameters: int, n_observed: int) -> int:
     """Samples whose sensitivities one round can compute."""
     m, p = model.dimension, n_parameters
-    stages = 4 * model.substeps if model.is_flow else 1
+    stages = 4 * model.mean_substeps if model.is_flow else 1
     flops = stages * (m * m * (m + p) + model.basis.size * m * m) + n_observed * (m + p) ** 2
     return int(min(MAX_SAMPLES, FLOPS_PER_ROUND / flops))
 
@@ -77,12 +105,13 @@ def _system(
     """Blocks of the normal equations over all windows, computed in pieces."""
     lost = data.shape[1] * data.shape[2] * max(noise, 0.3) ** 2
     p = len(rows)
-    per_window = data.shape[1] * (model.dimension + p) ** 2 * (data.shape[2] + 4 * model.substeps * model.dimension)
-    batch = max(1, int(6e7 / per_window))
+    q = model.dimension + p
+    per_window = data.shape[1] * (data.shape[2] * q**2 + 4 * model.mean_substeps * model.dimension**2 * q)
+    batch = LANES * max(1, int(FLOPS_PER_CALL / (LANES * per_window)))
     costs, h_ss, h_sp, g_s, h_pp, g_p = [], [], [], [], np.zeros((p, p)), np.zeros(p)
     for a in range(0, len(starts), batch):
         clock.tick()
-        cost, ss, sp, s, pp, g = kernels.shoot(
+        cost, ss, sp, s, pp, g = tangents.shoot(
             model.arrays, rows, columns, starts[a : a + batch], data[a : a + batch], readout, lost
         )
         costs.append(cost)
@@ -117,7 +146,7 @@ def refine(
     if len(starts) < 5 or data.size < 2 * starts.size + 4 * len(rows):
         return None
     readout = np.ascontiguousarray(states.readout)
-    scale = np.sqrt(np.mean(kernels.design(model.arrays, states.pooled()[::7].copy()) ** 2, axis=0))[rows]
+    scale = np.sqrt(np.mean(tangents.design(model.arrays, states.pooled()[::7]) ** 2, axis=0))[rows]
     prior = 1e-8 * data.size * scale**2  # keeps unidentifiable combinations where the regression left them
     centre = model.weights[rows, columns]
     damping, system = 1e-3, _system(model, rows, columns, starts, data, readout, noise, clock)
@@ -147,7 +176,7 @@ def refine(
         if cost < best:
             gain = (best - cost) / best
             model, starts, system, best, damping = trial, moved, attempt, cost, damping / 5.0
-            if gain < 1e-5:
+            if gain < 1e-4:
                 break
         else:
             damping *= 10.0
@@ -170,5 +199,7 @@ def _finish(
     variance = float(cost.sum()) / freedom
     inner = np.linalg.solve(h_ss + 1e-9 * np.eye(h_ss.shape[1]), h_sp)
     schur = h_pp - h_sp.reshape(-1, len(rows)).T @ inner.reshape(-1, len(rows))
-    covariance = variance * np.linalg.pinv(schur + np.diag(prior), hermitian=True)
-    return Refinement(replace(model), covariance, rows, columns, float(np.sqrt(variance)), starts)
+    precision = schur + np.diag(prior)
+    size = np.sqrt(np.diag(precision))
+    covariance = variance * np.linalg.pinv(precision / np.outer(size, size), hermitian=True) / np.outer(size, size)
+    return Refinement(replace(model), covariance, rows, columns, float(np.sqrt(variance)), starts, data.size)

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dynamics.lyapunov.clock import Clock
-from dynamics.lyapunov.model import SmoothModel
+from dynamics.lyapunov.kernels import LANES
+from dynamics.lyapunov.model import Runner, SmoothModel
 from dynamics.lyapunov.states import States
 
 N_BATCHES = 32
 MIN_DRAWS = 4
+MIN_SUSTAINED = LANES - 2  # free runs that must stay in bounds
+NEGLIGIBLE_GROWTH = 3e-4  # nats per period: an error of lambda_max that changes nothing
 FREE_RUN_FLOPS = (
-    1.5e9  # of all free runs of the chosen model: work, not time, so that a busy machine gives the same answer
+    5e9  # of all free runs of the chosen model: work, not time, so that a busy machine gives the same answer
 )
 
 
@@ -78,16 +81,32 @@ def along_data(
     return growth[np.isfinite(growth).all(axis=1)]
 
 
-def free_run(
-    model: SmoothModel, states: States, n_exponents: int, n_steps: int, transient: int, clock: Clock, place: float = 0.5
-) -> np.ndarray | None:
-    """Log growth (T, k) of a free run that starts on the data, or None where it does not stay on their attractor."""
+def start_runs(model: SmoothModel, states: States, n_exponents: int, transient: int, clock: Clock) -> Runner:
+    """Sixteen free runs from places spread evenly over the data, after `transient` steps."""
     pooled = states.pooled()
-    start = pooled[int(place * (len(pooled) - 1))]
-    growth, path, stayed = model.growth_free(start, transient + n_steps, n_exponents, clock)
-    if not stayed or not resembles(path[transient:], pooled):
+    places = ((np.arange(LANES) + 0.5) / LANES * len(pooled)).astype(int)
+    runner = model.runner(pooled[places], n_exponents, clock)
+    runner.go(transient)
+    return runner
+
+
+def sustained(growth: np.ndarray, path: np.ndarray, states: States) -> np.ndarray | None:
+    """Growth (l, n, k) of the lanes that stayed, None where too many left or where they fill another region than the data."""
+    alive = np.isfinite(path).all(axis=(1, 2)) & np.isfinite(growth).all(axis=(1, 2))
+    if np.count_nonzero(alive) < MIN_SUSTAINED or not resembles(
+        path[alive].reshape(-1, path.shape[2]), states.pooled()
+    ):
         return None
-    return growth[transient:]
+    return growth[alive]
+
+
+def free_run(
+    model: SmoothModel, states: States, n_exponents: int, n_steps: int, transient: int, clock: Clock
+) -> np.ndarray | None:
+    """Growth per step (rows, k) over about n_steps of free runs in all, None where they do not stay on the attractor."""
+    runner = start_runs(model, states, n_exponents, transient, clock)
+    growth = sustained(*runner.go(-(-n_steps // LANES)), states)
+    return None if growth is None else growth.reshape(-1, n_exponents)
 
 
 def _convergence(growth: np.ndarray, n_points: int = 40) -> list[dict[str, object]]:
@@ -104,7 +123,7 @@ def measure(
     period_steps: float,
     clock: Clock,
     alternatives: list[float],
-    precision: float = 0.01,
+    precision: float = 0.004,
 ) -> Measured:
     """Exponents of the model in free run where it stays on the data's attractor, along the data otherwise.
 
@@ -116,31 +135,13 @@ def measure(
     rate = 1.0 / states.stride
     growth = along_data(model, states, n_exponents, clock) * rate
     along, along_covariance = growth.mean(axis=0), batch_covariance(growth)
-    transient = int(min(2000, 20 * max(period_steps, 10.0)))
-    chunk = model.affordable(int(np.clip(250 * period_steps * rate, 5000, 20_000)), n_exponents, 1000, clock)
-    transient = min(transient, chunk)
-    runs: list[np.ndarray] = []
-    began = clock.elapsed
-    for i in range(24):
-        run = free_run(model, states, n_exponents, chunk, transient, clock, place=(0.5 + 0.381966 * i) % 1.0)
-        if run is None:
-            if i == 0 or len(runs) < 2:
-                runs = []
-            break
-        runs.append(run * rate)
-        means = np.concatenate(runs)
-        error = float(np.sqrt(batch_covariance(means)[0, 0]))
-        if error < precision * abs(float(means[:, 0].mean())) and i >= 1:
-            break
-        if (i + 1) * (chunk + transient) * model.flops(n_exponents) > FREE_RUN_FLOPS:
-            break
-        if clock.spent_since(began) > 0.12 and clock.left() < 0.35:
-            break
-    free_growth = np.concatenate(runs) if runs else None
+    turns = max(period_steps, 10.0) * rate
+    runner = start_runs(model, states, n_exponents, int(min(1000, 10 * turns)), clock)
+    free_growth = _run_freely(runner, states, turns, rate, precision, clock)
     chosen = growth if free_growth is None else free_growth
     sampling = along_covariance if free_growth is None else batch_covariance(free_growth)
     parameters = _parameter_covariance(
-        model, draws, states, n_exponents, free_growth is not None, chunk, transient, clock
+        model, draws, states, n_exponents, None if free_growth is None else runner, turns, clock
     )
     total = sampling + parameters
     if alternatives:
@@ -160,25 +161,53 @@ def measure(
     )
 
 
+def _run_freely(
+    runner: Runner, states: States, turns: float, rate: float, precision: float, clock: Clock
+) -> np.ndarray | None:
+    """Growth per sampling step (rows, k) of free runs that go on until lambda_max is known or the work is done."""
+    parts: list[np.ndarray] = []
+    alive, work, began = np.ones(LANES, dtype=bool), 0.0, clock.elapsed
+    n_steps = int(np.clip(20 * turns, 400, 1500))
+    while True:
+        growth, path = runner.go(n_steps)
+        stayed = np.isfinite(path).all(axis=(1, 2)) & np.isfinite(growth).all(axis=(1, 2))
+        alive &= stayed
+        if np.count_nonzero(alive) < MIN_SUSTAINED or not resembles(
+            path[alive].reshape(-1, path.shape[2]), states.pooled()
+        ):
+            return None
+        parts.append(growth * rate)
+        joint = np.concatenate(parts, axis=1)[alive]
+        means = joint.reshape(-1, joint.shape[2])
+        error = float(np.sqrt(batch_covariance(means)[0, 0]))
+        work += n_steps * LANES * runner.model.flops(runner.n_exponents)
+        if error < max(precision * abs(float(means[:, 0].mean())), NEGLIGIBLE_GROWTH * rate / turns):
+            return means
+        if work > FREE_RUN_FLOPS or (clock.spent_since(began) > 0.12 and clock.left() < 0.35):
+            return means
+        n_steps = min(2 * n_steps, 6000)
+
+
 def _parameter_covariance(
     model: SmoothModel,
     draws: list[np.ndarray],
     states: States,
     n_exponents: int,
-    in_free_run: bool,
-    chunk: int,
-    transient: int,
+    runner: Runner | None,
+    turns: float,
     clock: Clock,
 ) -> np.ndarray:
     """Covariance of the exponents over draws of the weights, less what the finite length of each run explains."""
     rate = 1.0 / states.stride
     values, within = [], []
     began = clock.elapsed
-    for i, weights in enumerate(draws):
+    for weights in draws:
         drawn = model.with_weights(weights)
-        growth = None
-        if in_free_run:
-            growth = free_run(drawn, states, n_exponents, chunk // 2, transient, clock, place=(i * 0.618034) % 1.0)
+        if runner is not None:
+            moved = runner.with_model(drawn)
+            moved.go(int(3 * turns))
+            part = sustained(*moved.go(int(np.clip(20 * turns, 400, 1500))), states)
+            growth = None if part is None else part.reshape(-1, n_exponents)
         else:
             growth = along_data(drawn, states, n_exponents, clock, max_steps=4000)
         if growth is not None and len(growth) >= 20:
@@ -192,7 +221,7 @@ def _parameter_covariance(
     middle = np.median(found, axis=0)
     reach = 4.5 * np.median(np.abs(found - middle), axis=0)  # three robust standard deviations: a draw may fall into a
     spread = np.atleast_2d(np.cov(np.clip(found, middle - reach, middle + reach).T))  # window of another kind of motion
-    if not in_free_run:  # all draws see the same path: no sampling error to take off
+    if runner is None:  # all draws see the same path: no sampling error to take off
         return spread
     explained = np.mean(within, axis=0)
     diagonal = np.diag(spread)

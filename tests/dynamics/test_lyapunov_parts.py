@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import naive
-from dynamics.lyapunov import derived, fitting, kernels, shooting
-from dynamics.lyapunov.basis import polynomial, polynomial_size, with_radial
+from dynamics.lyapunov import derived, fitting, shooting, tangents
+from dynamics.lyapunov.basis import polynomial, polynomial_size, with_hinges, with_radial
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.divergence import diverge, straight_region
 from dynamics.lyapunov.embedding import choose_delay, choose_dimension
@@ -51,6 +51,16 @@ def lorenz_model(substeps=1, scale=0.01):
     return SmoothModel(basis, weights, True, substeps, bound=1e3)
 
 
+def free(model, start, n_steps, k, clock):
+    """Log growth of every step and states of one free run; all lanes run from the same start."""
+    start = np.asarray(start, dtype=float)
+    x, v = tangents.to_lanes(np.tile(start, (16, 1))), tangents.unit_vectors(len(start), k)
+    logs, path = tangents.free(model.arrays, x, v, k, n_steps, 1)
+    assert np.isfinite(path).all()
+    np.testing.assert_array_equal(path, path[:, :1].repeat(16, axis=1))
+    return logs[:, 0], path[:, 0]
+
+
 def monomials(basis):
     out = [()]
     for j in range(1, len(basis.parents)):
@@ -66,25 +76,23 @@ def test_polynomial_basis_holds_every_monomial_once(m, degree):
     assert max(len(p) for p in found) == degree
 
 
-def test_features_and_jacobian_against_plain_python():
+@pytest.mark.parametrize("kind", ["radial", "cubic splines", "piecewise linear"])
+def test_features_and_jacobian_against_plain_python(kind):
     rng = np.random.default_rng(0)
-    basis = with_radial(rng.standard_normal((200, 3)), 3, 12)
+    states = rng.standard_normal((200, 3))
+    basis = with_radial(states, 3, 12) if kind == "radial" else with_hinges(states, 2, 5, 3 if "cubic" in kind else 1)
     model = SmoothModel(basis, rng.standard_normal((basis.size, 3)), True)
     x = rng.standard_normal(3)
     np.testing.assert_allclose(
-        kernels.design(model.arrays, x[None])[0],
-        naive.smooth_features(monomials(basis), basis.centres, basis.gamma, x),
-        rtol=1e-12,
+        tangents.design(model.arrays, x[None])[0], naive.smooth_features(monomials(basis), basis, x), rtol=1e-12
     )
     step, jac = 1e-6, np.empty((3, 3))
     for i in range(3):
         ahead, behind = (
-            naive.smooth_features(monomials(basis), basis.centres, basis.gamma, x + s * step * np.eye(3)[i])
-            @ model.weights
-            for s in (1, -1)
+            naive.smooth_features(monomials(basis), basis, x + s * step * np.eye(3)[i]) @ model.weights for s in (1, -1)
         )
         jac[:, i] = (ahead - behind) / (2 * step)
-    np.testing.assert_allclose(model.jacobian(x), jac, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(model.jacobians(x[None])[0], jac, rtol=1e-6, atol=1e-6)
 
 
 def test_qr_exponents_of_a_diagonal_map(clock):
@@ -101,8 +109,7 @@ def test_qr_exponents_of_a_shear_reveal_both_eigenvalues(clock):
 
 def test_tangent_of_a_linear_flow_is_its_matrix_exponential(clock):
     model = linear_model(np.array([[-0.1, 1.0], [-1.0, -0.1]]), is_flow=True, substeps=8)
-    growth, _, stayed = model.growth_free(np.array([1.0, 0.0]), 100, 2, clock)
-    assert stayed
+    growth, _ = free(model, [1.0, 0.0], 100, 2, clock)
     np.testing.assert_allclose(growth.mean(axis=0), [-0.1, -0.1], atol=1e-5)
 
 
@@ -112,33 +119,32 @@ def test_qr_against_the_long_product_in_extended_arithmetic(build, clock):
     model = build()
     m = model.dimension
     start = np.full(m, 0.1) if m == 2 else np.array([1.0, 2.0, 20.0])
-    growth, path, stayed = model.growth_free(start, 200, m, clock)
-    assert stayed
+    growth, path = free(model, start, 200, m, clock)
 
     def step(x):
-        return kernels.forecasts(model.arrays, np.ascontiguousarray(x[None]), 1)[0, 0]
+        return tangents.forecasts(model.arrays, x[None], 1)[0, 0]
 
     np.testing.assert_allclose(growth.sum(axis=0), naive.qr_log_growth(step, path), rtol=2e-5, atol=1e-4)
 
 
 def test_henon_exponents_sum_to_the_log_determinant_at_every_step(clock):
-    growth, _, _ = henon_model().growth_free(np.array([0.1, 0.1]), 2000, 2, clock)
+    growth, _ = free(henon_model(), [0.1, 0.1], 2000, 2, clock)
     np.testing.assert_allclose(growth.sum(axis=1), np.log(0.3), rtol=1e-9)
 
 
 def test_lorenz_volume_contracts_at_its_divergence(clock):
-    growth, _, _ = lorenz_model(4).growth_free(np.array([1.0, 2.0, 20.0]), 3000, 3, clock)
+    growth, _ = free(lorenz_model(4), [1.0, 2.0, 20.0], 3000, 3, clock)
     assert growth.sum(axis=1).mean() / 0.01 == pytest.approx(-41 / 3, rel=1e-6)
 
 
-def test_integrator_converges_at_fourth_order():
+def test_integrator_converges_at_fourth_order(clock):
     """Halving the step divides the error after one time unit by 2^4, for the state and for its tangent."""
     start = np.array([[1.0, 2.0, 20.0]])
 
     def at_end(substeps):
         model = lorenz_model(substeps, scale=0.05)
-        state = kernels.forecasts(model.arrays, start, 10)[0, -1]
-        growth = kernels.growth_free(model.arrays, start[0].copy(), np.eye(3), 10)[0].sum(axis=0)
+        state = tangents.forecasts(model.arrays, start, 10)[0, -1]
+        growth = free(model, start[0], 10, 3, clock)[0].sum(axis=0)
         return np.concatenate([state, growth])
 
     exact = at_end(128)
@@ -172,14 +178,16 @@ def test_shift_of_delay_vectors_is_exact():
     np.testing.assert_array_equal(states.paths[0][5], [x[9, 0], x[7, 0], x[5, 0]])
     weights = fitting.refit(fitting.step_regression(states, polynomial(3, 2)), 1e-9)
     model = SmoothModel(polynomial(3, 2), weights, False, bound=1e6)
-    ahead = kernels.forecasts(model.arrays, states.paths[0][:20].copy(), 1)[:, 0]
+    ahead = tangents.forecasts(model.arrays, states.paths[0][:20], 1)[:, 0]
+    assert model.shifts
     np.testing.assert_array_equal(ahead[:, 1:], states.paths[0][:20, :2])
+    assert not model.with_weights(weights * 1.001).shifts
 
 
 def test_multiple_shooting_removes_the_bias_of_noise(clock):
     """Henon with 3 % noise: one-step regression shrinks the quadratic term, shooting does not, and its errors are honest."""
     rng = np.random.default_rng(2)
-    _, path, _ = henon_model().growth_free(np.array([0.1, 0.1]), 3000, 2, clock)
+    _, path = free(henon_model(), [0.1, 0.1], 3000, 2, clock)
     seen = path + 0.03 * rng.standard_normal(path.shape)
     states = channels_as_states([seen])
     first = SmoothModel(
@@ -193,6 +201,61 @@ def test_multiple_shooting_removes_the_bias_of_noise(clock):
     before = first.weights[found.rows, found.columns] - truth
     assert np.linalg.norm(error) < 0.3 * np.linalg.norm(before)
     assert np.mean((error / np.sqrt(np.diag(found.covariance))) ** 2) < 3.0
+
+
+def test_lanes_do_not_disturb_one_another(clock):
+    """One lane that diverges is lost alone; the others go on as if they were by themselves."""
+    model = henon_model()
+    starts = np.full((16, 2), 0.1) + 0.01 * np.arange(16)[:, None]
+    starts[5] = 20.0
+    x, v = tangents.to_lanes(starts), tangents.unit_vectors(2, 2)
+    logs, path = tangents.free(model.arrays, x, v, 2, 300, 1)
+    assert np.isnan(path[-1, 5]).all()
+    others = [i for i in range(16) if i != 5]
+    assert np.isfinite(path[:, others]).all()
+    np.testing.assert_allclose(logs[:, others].sum(axis=2), np.log(0.3), rtol=1e-9)
+    alone = free(model, starts[9], 300, 2, clock)
+    np.testing.assert_array_equal(path[:, 9], alone[1])
+
+
+def test_growth_along_a_path_in_lanes_agrees_with_one_long_walk():
+    """Sixteen stretches with an approach each, against the plain product of numpy's QR along the whole path."""
+    model, clock = henon_model(), Clock(Reporter(), 600.0)
+    path = free(model, [0.1, 0.1], 2000, 2, clock)[1]
+    growth = model.growth_along(path, 2, clock)
+    assert growth.shape == (2000, 2)
+    q, expected = np.eye(2), []
+    for jac in model.jacobians(path):
+        q, r = np.linalg.qr(jac @ q)
+        expected.append(np.log(np.abs(np.diag(r))))
+    np.testing.assert_allclose(growth[50:], np.array(expected)[50:], rtol=1e-6, atol=1e-6)
+
+
+def test_steps_adapt_to_the_jacobian_and_keep_the_answer(clock):
+    """Lorenz with steps as long as |J| h allows, against sixteen fixed steps: the same flow over one sampling step."""
+    start = np.array([[1.0, 2.0, 20.0], [-5.0, -8.0, 14.0]])
+    model = lorenz_model(16, scale=0.05)
+    adaptive = model.resolved(start)
+    assert adaptive.tolerance > 0.0
+    np.testing.assert_allclose(
+        adaptive.forecast(start, 3, clock), model.forecast(start, 3, clock), rtol=2e-4, atol=2e-4
+    )
+
+
+def test_pruning_finds_the_terms_of_henon(clock):
+    """Of twelve weights the equations need four; with 1 % noise the others are removed, and what is left gets closer to the truth."""
+    rng = np.random.default_rng(12)
+    path = free(henon_model(), [0.1, 0.1], 3000, 2, clock)[1]
+    states = channels_as_states([path + 0.01 * rng.standard_normal(path.shape)])
+    basis = polynomial(2, 2)
+    first = SmoothModel(basis, fitting.refit(fitting.step_regression(states, basis), 1e-12), False)
+    full = shooting.refine(first, states, states.observed, 4, 0.01, clock)
+    lean = shooting.pruned(full)
+    np.testing.assert_array_equal(lean.weights != 0.0, henon_model().weights != 0.0)
+    again = shooting.refine(lean, states, states.observed, 4, 0.01, clock)
+    truth = henon_model().weights
+    assert np.linalg.norm(again.model.weights - truth) < np.linalg.norm(full.model.weights - truth)
+    assert shooting.pruned(again) is None
 
 
 def test_smoother_finds_noise_and_leaves_a_clean_curve_alone():
@@ -257,7 +320,7 @@ def test_correlation_dimension_of_uniform_cubes(dimension):
 
 
 def test_divergence_of_neighbours_on_the_henon_attractor(clock):
-    _, path, _ = henon_model().growth_free(np.array([0.1, 0.1]), 5000, 2, clock)
+    _, path = free(henon_model(), [0.1, 0.1], 5000, 2, clock)
     found = diverge(channels_as_states([path]), 1, 20, 0.0, clock)
     assert found.slope == pytest.approx(0.419, rel=0.12)
     assert found.straightness > 0.98
@@ -274,7 +337,7 @@ def test_delay_and_dimension_of_a_sine_and_of_henon(clock):
     delay, _ = choose_delay(sine, True, 41.0, clock)
     assert 5 <= delay <= 12
     assert choose_dimension(sine, delay, 40, clock)[0] == 2
-    _, path, _ = henon_model().growth_free(np.array([0.1, 0.1]), 4000, 2, clock)
+    _, path = free(henon_model(), [0.1, 0.1], 4000, 2, clock)
     assert choose_delay([path[:, :1]], False, 1.0, clock)[0] == 1
     assert choose_dimension([path[:, :1]], 1, 1, clock)[0] == 2
 
