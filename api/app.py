@@ -17,6 +17,7 @@ from api.capabilities.endpoints import router as capabilities
 from api.dependencies import Services
 from api.evaluations.endpoints import router as evaluations
 from api.forecasts.endpoints import router as forecasts
+from api.heads import Heads
 from api.health.endpoints import router as health
 from api.jobs.endpoints import router as jobs
 from api.middleware import Envelope
@@ -86,6 +87,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.openapi = cache(lambda: openapi.document(app))  # type: ignore[method-assign]
     app.add_middleware(OtherPages, hosts=settings.allowed_hosts, origins=settings.cors_origins)
     app.add_middleware(Envelope)
+    app.add_middleware(Heads)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

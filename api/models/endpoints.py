@@ -16,6 +16,7 @@ from api.headers import IfNoneMatch, PreferDep, matches
 from api.jobs import follow
 from api.jobs import service as jobs
 from api.jobs.endpoints import ACCEPTED, job_response
+from api.jobs.schemas import JobOut
 from api.models import examples, service
 from api.pagination import Cursor, Limit, PageOut, SeriesFilter
 from api.results import IMMUTABLE, get_document, json_response, list_documents
@@ -93,6 +94,7 @@ def get_model_artifact(
     response_model=ForecastOut,
     responses={
         201: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Path of the forecast."}}},
+        200: {"model": JobOut, "description": "A long forecast: the job has ended within `Prefer: wait`."},
         **ACCEPTED,
         **problem_responses(400, 404, 413, 415, 422),
     },
@@ -105,7 +107,8 @@ async def create_forecast(
     prefer: PreferDep,
 ) -> Response:
     """A short forecast is answered at once with 201 and kept; a long one (`limits` in /v1/capabilities), or any with
-    `Prefer: respond-async`, becomes a job: 202 with its `Location`. Both say how far they can be trusted.
+    `Prefer: respond-async`, becomes a job: 202 with its `Location`, or 200 with the job where it has ended within
+    `Prefer: wait=N`. All say how far they can be trusted. A model with input channels needs their future values.
     """
     model = await run_in_threadpool(services.load_model, tenant, id)
     if forecasts.is_small(services, model, request) and not prefer.respond_async:
@@ -120,4 +123,6 @@ async def create_forecast(
     elif prefer.wait is not None:
         row = await follow.wait(services.database, tenant, row.id, prefer.wait)
         headers["Preference-Applied"] = f"wait={prefer.wait}"
+        if follow.ended(row):
+            return job_response(row, 200, headers)
     return job_response(row, 202, headers)

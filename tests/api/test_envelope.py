@@ -75,8 +75,8 @@ def test_the_reference_names_every_operation(client: TestClient) -> None:
 
 
 def test_a_405_names_every_method_of_the_path(client: TestClient) -> None:
-    assert client.put("/v1/jobs").headers["allow"] == "GET, POST"
-    assert client.patch("/v1/series/ser_1").headers["allow"] == "DELETE, GET"
+    assert client.put("/v1/jobs").headers["allow"] == "GET, POST, HEAD"
+    assert client.patch("/v1/series/ser_1").headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_a_body_of_unknown_length_is_counted(client: TestClient) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from fastapi.testclient import TestClient
 from stock import LAMBDA_MAX, N_STEPS, Stock
 
 from domain.documents import ForecastOut
+from domain.jobs import ErrorCode, JobError
 from store.blobs import Blobs
 
 
@@ -65,6 +68,23 @@ def test_a_long_forecast_is_a_job(client: TestClient, stock: Stock) -> None:
     job = client.get(answer.headers["location"]).json()
     assert (job["kind"], job["status"], job["model_id"]) == ("forecast", "queued", stock.model_id)
     assert job["request"]["params"]["horizon_steps"] == 5000
+
+
+def test_prefer_wait_answers_200_when_a_long_forecast_ends_in_time(client: TestClient, stock: Stock) -> None:
+    def work() -> None:
+        while not (queued := client.get("/v1/jobs", params={"status": "queued"}).json()["data"]):
+            time.sleep(0.01)
+        stock.fail(queued[0]["id"], JobError(code=ErrorCode.INTERNAL, detail="The disk is full.", retryable=True))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    answer = ask(client, stock, {"Prefer": "wait=30"}, horizon_steps=5000, samples=100)
+    worker.join()
+    assert (answer.status_code, answer.json()["status"]) == (200, "failed")
+    assert answer.headers["preference-applied"] == "wait=30"
+    assert "retry-after" not in answer.headers
+    early = ask(client, stock, {"Prefer": "wait=0"}, horizon_steps=5000, samples=100)
+    assert (early.status_code, early.json()["status"]) == (202, "queued")
 
 
 def test_prefer_respond_async_makes_a_job_of_any(client: TestClient, stock: Stock) -> None:
