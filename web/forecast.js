@@ -1,5 +1,5 @@
 // Forecasts: asked of a model, drawn with their quantile band, the horizon of predictability and what was measured.
-import { get, post } from "./api.js";
+import { Problem, get, post } from "./api.js";
 import { el, field, num, plural, problemBox, warningList, when, withUnit } from "./dom.js";
 import { legend, lineChart } from "./charts.js";
 
@@ -9,12 +9,12 @@ const SHOWN_CHANNELS = 6;
 export async function forecastCard(context, model, series) {
   const outcome = el("div");
   const button = el("button.primary", { type: "submit" }, "Forecast");
-  const form = el("form", {}, startFields(model, series), button);
+  const form = el("form", {}, startFields(model, series), inputField(model, series), button);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
     try {
-      const answer = await post(`/v1/models/${model.id}/forecasts`, request(new FormData(form)));
+      const answer = await post(`/v1/models/${model.id}/forecasts`, request(new FormData(form), model.input_channels ?? []));
       if (answer.id.startsWith("job_")) context.go(answer.id); // a long one becomes a job
       else outcome.replaceChildren(await picture(answer, series));
     } catch (problem) {
@@ -59,10 +59,43 @@ function startFields(model, series) {
   );
 }
 
-function request(form) {
+/** Where the values of a driven model's inputs go; nothing for a model without. */
+function inputField(model, series) {
+  const names = model.input_channels ?? [];
+  if (!names.length) return null;
+  const recorded = series && names.every((name) => series.profile.channels.some((c) => c.name === name));
+  return field(
+    `Inputs: ${names.join(", ")}`,
+    el("textarea", { name: "inputs", rows: "5", spellcheck: "false", placeholder: `${names.join(",")}\n0.1${",0.1".repeat(names.length - 1)}\n…` }),
+    `CSV, one row for each step of the forecast, the first for its first step${recorded ? "; left empty, what the series has recorded from the start on" : ""}`,
+  );
+}
+
+function request(form, inputNames) {
   const asked = { [form.get("unit")]: Number(form.get("length")) };
   if (form.get("start")) asked.start_index = Number(form.get("start"));
+  if (form.get("inputs")?.trim()) asked.inputs = inputRows(form.get("inputs"), inputNames);
   return asked;
+}
+
+/** Pasted CSV as rows of numbers in the order of `names`: a first line of names says which column is which. */
+function inputRows(text, names) {
+  const lines = text.trim().split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
+  const numeric = (cell) => cell !== "" && Number.isFinite(Number(cell));
+  let columns = names.map((_, k) => k);
+  if (!lines[0].every((cell) => cell === "" || numeric(cell))) {
+    const head = lines.shift();
+    columns = names.map((name) => head.indexOf(name));
+    const missing = names.filter((_, k) => columns[k] < 0);
+    if (missing.length) throw new Problem({ title: "Inputs cannot be read", detail: `The first line names no column ${missing.join(", ")}; it has ${head.join(", ")}.` });
+  }
+  return lines.map((cells, row) =>
+    columns.map((column, k) => {
+      const cell = cells[column] ?? "";
+      if (numeric(cell)) return Number(cell);
+      throw new Problem({ title: "Inputs cannot be read", detail: `Row ${row + 1} has ${cell ? `“${cell}”` : "nothing"} for ${names[k]}, where a number is needed.` });
+    }),
+  );
 }
 
 /** What was measured around the forecast's start, as far as it is stored. */

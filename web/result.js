@@ -28,7 +28,7 @@ export async function modelView(context, id, embedded = false) {
     {},
     embedded ? null : [el("p.fine", {}, "Model of ", el("a", { href: `#${model.series_id}` }, "this series")), el("h1", {}, series?.name || id)],
     verdictCard(analysis, model.report),
-    attractorCard(model.report, model.channels, analysis),
+    attractorCard(model.report, model.channels, analysis, model.input_channels?.length > 0),
     spectrumCard(analysis, model.report),
     await forecastCard(context, model, series),
     measuresCard(model.report),
@@ -81,7 +81,7 @@ function evidence(verdict) {
   );
 }
 
-function attractorCard(report, channels, analysis) {
+function attractorCard(report, channels, analysis, driven) {
   const { samples } = report;
   if (!samples.true?.length || !samples.generated?.length) return null;
   const delay = analysis?.embedding.delay_steps ?? Math.max(1, analysis?.embedding.lags?.[1] ?? 1);
@@ -90,7 +90,7 @@ function attractorCard(report, channels, analysis) {
     {},
     el("h2", {}, "The attractor and its reconstruction"),
     attractors(samples, channels, delay),
-    el("p.fine", {}, channels.length >= 3 ? "Drag to turn both together; arrow keys do the same. " : "", "Both in the range of the data. The reconstruction is a free run: it saw the data's first state only."),
+    el("p.fine", {}, channels.length >= 3 ? "Drag to turn both together; arrow keys do the same. " : "", `Both in the range of the data. The reconstruction is a free run: it saw the data's first state only${driven ? ", and the recorded inputs" : ""}.`),
   );
 }
 
@@ -122,7 +122,7 @@ function trainingCard(model) {
     "section.card",
     {},
     el("h2", {}, "How it was learned"),
-    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent and ${num(model.hidden_dim)} hidden units, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`),
+    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, model.input_channels?.length ? ` Driven by ${model.input_channels.join(", ")}.` : null),
     loss.length > 1
       ? lineChart({ lines: [{ x: loss.map((p) => p[0]), y: loss.map((p) => (p[1] > 0 ? Math.log10(p[1]) : null)), kind: "model" }], xLabel: "update", yLabel: "log₁₀ loss", height: 160, label: "Training loss" })
       : null,

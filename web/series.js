@@ -74,7 +74,7 @@ function startForm(context, series) {
   const outcome = el("div");
   const names = series.profile.channels.map((c) => c.name);
   const button = el("button.primary", { type: "submit" }, "Start reconstruction");
-  const form = el("form", {}, names.length > 1 ? channelChecks(names) : null, outcome, button, advanced());
+  const form = el("form", {}, names.length > 1 ? channelChecks(names) : null, outcome, button, advanced(names));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -105,7 +105,9 @@ function channelChecks(names) {
   );
 }
 
-function advanced() {
+const ARCHITECTURES = ["auto", "clipped-shplrnn", "shplrnn", "plrnn", "mean-centered-plrnn", "clipped-plrnn", "dend-plrnn", "clipped-dend-plrnn", "al-rnn", "deep-plrnn", "vanilla-rnn", "lstm", "gru"];
+
+function advanced(names) {
   const detail = el("div");
   const forcing = el("select", { name: "forcing", onchange: () => detail.replaceChildren(...(FORCING_FIELDS[forcing.value]?.() ?? [])) }, [
     el("option", { value: "auto" }, "automatic"),
@@ -120,9 +122,10 @@ function advanced() {
     el(
       "div.fields",
       {},
-      field("Architecture", el("select", { name: "architecture" }, ["auto", "clipped-shplrnn", "shplrnn"].map((name) => el("option", { value: name }, name === "auto" ? "automatic" : name)))),
+      field("Architecture", el("select", { name: "architecture" }, ARCHITECTURES.map((name) => el("option", { value: name }, name === "auto" ? "automatic" : name)))),
       field("Teacher forcing", forcing),
       detail,
+      names.length > 1 ? field("Inputs", el("select", { name: "inputs", multiple: true, size: Math.min(5, names.length) }, names.map((name) => el("option", { value: name }, name))), "channels that drive the system from outside: given in a forecast, not forecast") : null,
       field("Training budget", el("input", { name: "budget_seconds", type: "number", min: "1", max: "86400", step: "any", placeholder: "30" }), "seconds"),
       field("Hidden units", el("input", { name: "hidden_dim", type: "number", min: "1", max: "2048", placeholder: "automatic" })),
       field("Training runs", el("input", { name: "seeds", type: "number", min: "1", max: "64", placeholder: "automatic" }), "the best on validation data is kept"),
@@ -148,6 +151,8 @@ function reconstruction(seriesId, names, form) {
     for (const name of ["alpha", "interval_steps"]) if (form.get(name)) train.forcing[name] = Number(form.get(name));
   }
   const request = { kind: "reconstruct", series_id: seriesId, params: { train } };
+  const inputs = form.getAll("inputs");
+  if (inputs.length) train.input_channels = inputs;
   const picked = form.getAll("channels");
   if (names.length > 1 && picked.length < names.length) request.channels = picked;
   return request;
