@@ -19,9 +19,9 @@ from dynamics.kernels.lanes import LANES
 from dynamics.training.data import TrainingData
 from dynamics.training.layout import views
 from dynamics.training.parameters import new_learner
-from dynamics.training.splitmix import SplitMix64
 from dynamics.training.regularization import pulls
 from dynamics.training.settings import Settings
+from dynamics.training.splitmix import SplitMix64
 from models import ARCHITECTURES
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

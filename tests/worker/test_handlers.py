@@ -142,12 +142,13 @@ def test_lyapunov_analyses_the_segments_of_the_chosen_channels(stock, science, r
         assert results.analysis_of(session, stock.series_id, ["y"]).id == row.id
 
 
-def test_train_uses_the_newest_analysis_of_the_same_channels(stock, science, run):
+def test_train_uses_the_newest_analysis_of_the_same_channels(stock, science, run, desk):
     row = result(stock, run(TrainJob(kind="train", series_id=stock.series_id)), ModelRow)
     assert science.names == ["train", "evaluate"]
     given = science.calls[0][1]
     assert [first for first, _ in given["segments"]] == [0, GAP[1]]
     assert (given["channels"], given["dt"], given["time_unit"]) == (["x", "y"], 0.1, "s")
+    assert given["threads"] == desk.settings.seeds_at_once >= 1
     assert given["analysis"].lambda_max == science.analysis.lambda_max
     assert row.analysis_id == stock.analysis_id
 
