@@ -21,6 +21,7 @@ class CompiledEngine:
     """Trains learners on one series; methods are safe to call from several threads, one learner each."""
 
     name = "compiled kernels (Numba)"
+    side_by_side = True
 
     def __init__(self, settings: Settings, data: TrainingData) -> None:
         self.settings = settings

@@ -14,6 +14,7 @@ from dynamics.training.settings import Settings
 
 class Engine(Protocol):
     name: str
+    side_by_side: bool  # whether threads of it run at the same time
     settings: Settings
     data: TrainingData
 

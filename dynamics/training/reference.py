@@ -160,12 +160,16 @@ def _side_by_side(
 class ReferenceEngine:
     """Drop-in for `CompiledEngine`."""
 
+    side_by_side = False  # threads would wait for the interpreter, which launches the operations
+
     def __init__(self, settings: Settings, data: TrainingData) -> None:
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise InvalidParameters(
                 'Device cuda was asked for, but the worker has no GPU that torch can use; set device to "cpu".',
                 [ErrorItem(pointer="/params/device")],
             )
+        if settings.device == "cpu":
+            torch.set_num_threads(1)  # operations this small are far slower on two
         self.settings, self.data = settings, data
         self.name = f"torch {torch.__version__} on {self._device_name()}"
         self.series = self._tensor(data.series)

@@ -74,7 +74,8 @@ def train(
     compile_seconds = compile_reporting(compile_all, reporter)
     versions = {"numba": numba.__version__, "numpy": np.__version__}
     mark = checkpoint.fingerprint(settings.document(), np.hstack([data.series, data.inputs]), versions)
-    ensemble = Ensemble(engine, judge, reporter, mark, threads or len(os.sched_getaffinity(0)))
+    at_once = (threads or len(os.sched_getaffinity(0))) if engine.side_by_side else 1
+    ensemble = Ensemble(engine, judge, reporter, mark, at_once)
     states = ensemble.run()
     best = _best(states, settings)
     model = _finish(build, best, data, _card(settings, data, analysis, versions))
