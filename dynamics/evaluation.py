@@ -47,7 +47,8 @@ __all__ = ["LONG_RUN_STEPS", "MAX_REFERENCE_STEPS", "MIN_REFERENCE_STEPS", "N_ST
 
 MAX_SAMPLE_ROWS = 5_000
 _MAX_SAMPLE_VALUES = 40_000
-_PREDICTION_WORK = 1e9  # multiplications of all short runs, about a second; there are at least 200 of them
+_PREDICTION_WORK = 1e9  # multiplications of all short runs of one measure, a fraction of a second
+_MAX_WINDOW_VALUES = 500_000  # steps * coordinates of one run that is followed
 
 
 def evaluate(
@@ -193,7 +194,7 @@ def _prediction_error(model: TrainedModel, reference: Reference, spec: EvaluateS
         reference.segments,
         spec.prediction_horizon_steps,
         inputs=reference.inputs,
-        max_starts=_affordable_starts(model, spec.prediction_horizon_steps),
+        max_starts=_affordable_starts(model, spec.prediction_horizon_steps, 192),
         free_run=lambda z, n, drive: free_run(model, z, n, drive=drive),
         reporter=reporter,
     )
@@ -202,12 +203,13 @@ def _prediction_error(model: TrainedModel, reference: Reference, spec: EvaluateS
 def _valid_prediction_time(
     model: TrainedModel, reference: Reference, spec: EvaluateSpec, lambda_max: float | None, reporter: Reporter
 ) -> ValidPredictionTime:
-    """Followed for 20 Lyapunov times, at most half of the longest segment."""
+    """Followed for 20 Lyapunov times, at most half of the longest segment or 10,000 steps (fewer for more than 50 coordinates)."""
     threshold = spec.valid_prediction_threshold
     if reference.reason is not None:
         return ValidPredictionTime(threshold=threshold, unit=model.time_unit, reason=reference.reason)
     steps = 20 / (lambda_max * model.dt) if lambda_max is not None and lambda_max > 0 else 1000
-    window = int(min(max(steps, 50), 10_000, len(reference.longest) // 2))
+    most = min(10_000, _MAX_WINDOW_VALUES // max(model.latent_dim, model.n_observed))
+    window = int(min(max(steps, 50), most, len(reference.longest) // 2))
     return valid_prediction_time(
         model,
         reference.segments,
@@ -215,14 +217,15 @@ def _valid_prediction_time(
         thresholds=(threshold,) if threshold == 0.3 else (threshold, 0.3),
         window_steps=window,
         lambda_max=lambda_max,
-        max_starts=max(50, min(200, _affordable_starts(model, window))),
+        max_starts=min(200, _affordable_starts(model, window, 32)),
         free_run=lambda z, n, drive: free_run(model, z, n, drive=drive),
         reporter=reporter,
     )
 
 
-def _affordable_starts(model: TrainedModel, n_steps: int) -> int:
-    return max(200, int(_PREDICTION_WORK / (n_steps * step_work(model))))
+def _affordable_starts(model: TrainedModel, n_steps: int, least: int) -> int:
+    """Fewer starts for larger maps, so that the report does not take longer than the training did."""
+    return max(least, int(_PREDICTION_WORK / (n_steps * step_work(model))))
 
 
 def _spectrum(

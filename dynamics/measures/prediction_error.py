@@ -15,6 +15,7 @@ FreeRun = Callable[
 ]  # (z0 (B, M), n_steps, drive) -> states after 1..n_steps steps (n_steps, B, M)
 _MAX_START_STEPS = 2_000_000  # bounds the work: n_starts * n_steps
 _BLOCK_VALUES = 500_000  # bounds the memory: n_steps * B * M
+_LANES, _MOST_VALUES = 16, 8_000_000  # fewer runs at a time than a vector holds cost as much as a whole one
 
 
 def prediction_error(
@@ -92,6 +93,8 @@ def predictions(
     run = free_run or model.free_run
     width = max(model.latent_dim, model.n_observed)
     size = max(1, _BLOCK_VALUES // (n_steps * width))
+    if size < len(starts) and _LANES * n_steps * width <= _MOST_VALUES:
+        size = -(-size // _LANES) * _LANES
     ahead = np.arange(1, n_steps + 1)[:, None]
     for first in range(0, len(starts), size):
         if reporter is not None:
