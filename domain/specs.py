@@ -65,7 +65,8 @@ class TrainSpec(Spec):
         default=AutoObservationSpec(), description="How the observed coordinates are read from the latent state."
     )
     forcing: Auto | ForcingSpec = Field(
-        default="auto", description="How training pulls the state back to the data. `auto`: generalised forcing."
+        default="auto",
+        description="How training pulls the state back to the data. `auto`: generalised, and sparse for the vanilla RNN, LSTM and GRU.",
     )
     input_channels: Annotated[list[str], Field(max_length=256)] = Field(
         default=[],

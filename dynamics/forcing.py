@@ -52,11 +52,21 @@ def divergence_per_step(analysis: LyapunovAnalysis | None, dt: float) -> float |
 
 
 def resolve_forcing(
-    spec: ForcingSpec | str, analysis: LyapunovAnalysis | None, dt: float, sequence_length: int
+    spec: ForcingSpec | str,
+    analysis: LyapunovAnalysis | None,
+    dt: float,
+    sequence_length: int,
+    *,
+    squashed: bool = False,
 ) -> tuple[Forcing, dict[str, str]]:
-    """The forcing to use, and why each `auto` became what it is."""
+    """The forcing to use, and why each `auto` became what it is; `squashed`: the map's units stay within (-1, 1)."""
     why: dict[str, str] = {}
-    if isinstance(spec, str):
+    if isinstance(spec, str) and squashed:
+        spec = SparseForcingSpec()
+        why["forcing"] = (
+            "sparse forcing: squashed units, read by an affine observation, collapse under generalised forcing"
+        )
+    elif isinstance(spec, str):
         spec = GeneralizedForcingSpec()
         why["forcing"] = "generalised forcing: it trains reliably on noisy and on chaotic data (Hess et al. 2023)"
     growth = divergence_per_step(analysis, dt)

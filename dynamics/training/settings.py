@@ -89,7 +89,7 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
     why |= sizing.why
     weights = matrix_weights(sizing.map, sizing.size)
     length = _sequence_length(spec, parts, lags, weights // 2, why)
-    forcing, reasons = resolve_forcing(spec.forcing, analysis, dt, length)
+    forcing, reasons = resolve_forcing(spec.forcing, analysis, dt, length, squashed=sizing.map.squashed)
     engine = _engine(spec, why)
     alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
     rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" else length

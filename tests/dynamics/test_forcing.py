@@ -59,6 +59,14 @@ def test_a_map_that_diverges_within_a_step_is_forced_harder() -> None:
     assert forcing.alpha == pytest.approx(0.5)
 
 
+def test_squashed_maps_are_forced_sparsely() -> None:
+    forcing, why = resolve_forcing("auto", analysis(0.906), 0.01, 200, squashed=True)
+    assert (forcing.kind, forcing.interval_steps) == ("stf", 77)
+    assert set(why) == {"forcing", "interval_steps"}
+    asked, _ = resolve_forcing(GeneralizedForcingSpec(), analysis(0.906), 0.01, 200, squashed=True)
+    assert asked.kind == "gtf"
+
+
 def test_no_forcing_is_none() -> None:
     forcing, _ = resolve_forcing(NoForcingSpec(), analysis(0.9), 0.01, 200)
     assert (forcing.kind, forcing.alpha, forcing.interval_steps) == ("none", 0.0, 0)
