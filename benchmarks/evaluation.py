@@ -1,6 +1,6 @@
-"""Seconds of a report, phase by phase, for maps of several architectures and sizes; compilation is not counted.
+"""CPU seconds of a report, phase by phase, for maps of several architectures and sizes; compilation is not counted.
 
-    python benchmarks/evaluation.py [--json FILE] [--only NAME]
+    python -m benchmarks.evaluation [--json FILE] [--only NAME]
 
 The data are a noisy run of the model itself, so that no free run diverges or collapses, whose measures would be cheaper.
 """
@@ -8,6 +8,7 @@ The data are a noisy run of the model itself, so that no free run diverges or co
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -33,14 +34,14 @@ CASES = {
 
 
 class Stopwatch(Reporter):
-    """Notes when each phase began."""
+    """Notes when each phase began, in seconds of this process, so that other work on the machine does not decide."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[str, float]] = []
 
     def report(self, progress: Progress) -> None:
         if progress.phase != "compiling":
-            self.marks.append((progress.phase, time.perf_counter()))
+            self.marks.append((progress.phase, time.process_time()))
 
     def phases(self) -> dict[str, float]:
         pairs = zip(self.marks, self.marks[1:], strict=False)
@@ -50,10 +51,20 @@ class Stopwatch(Reporter):
 def make_case(
     architecture: str, size: Size, n_observed: int, n_rows: int, n_inputs: int
 ) -> tuple[TrainedModel, np.ndarray, np.ndarray | None]:
-    """A model whose states keep moving, a noisy run of it, and its inputs."""
-    rng = np.random.default_rng(0)
+    """A model whose states keep moving (the first seed that gives one), a noisy run of it, and its inputs."""
+    for seed in itertools.count():
+        made = _draw(seed, architecture, size, n_observed, n_rows, n_inputs)
+        if made[1].std(axis=0).min() > 0.05:
+            return made
+    raise AssertionError
+
+
+def _draw(
+    seed: int, architecture: str, size: Size, n_observed: int, n_rows: int, n_inputs: int
+) -> tuple[TrainedModel, np.ndarray, np.ndarray | None]:
+    rng = np.random.default_rng(seed)
     params = ARCHITECTURES[architecture].init(rng, size)
-    for name, factor in {"W1": 3.0, "h2": 3.0, "U": 12.0}.items():
+    for name, factor in {"W1": 10.0, "h2": 10.0, "U": 12.0}.items():
         if name in params:
             params[name] = factor * params[name]
     read = ARCHITECTURES[architecture].read_units(size.latent)
@@ -92,9 +103,9 @@ def measure(name: str) -> dict[str, object]:
 
     once(Reporter())
     watch = Stopwatch()
-    began = time.perf_counter()
+    began = time.process_time()
     once(watch)
-    return {"case": name, "seconds": round(time.perf_counter() - began, 3), "phases": watch.phases()}
+    return {"case": name, "seconds": round(time.process_time() - began, 3), "phases": watch.phases()}
 
 
 def main() -> None:

@@ -19,7 +19,16 @@ from stock import GAP, N_STEPS, Stock, make_stock
 from domain.documents import MODEL_CARD, MODEL_WEIGHTS, AnalysisOut, EvaluationOut, ForecastOut, ModelOut
 from domain.jobs import JobStatus
 from domain.results import LyapunovAnalysis, ReconstructionReport, TrainingHistory
-from domain.specs import EvaluateJob, ForecastJob, JobRequest, LyapunovJob, ReconstructJob, TrainJob
+from domain.specs import (
+    EvaluateJob,
+    ForecastJob,
+    JobRequest,
+    LyapunovJob,
+    ReconstructJob,
+    ReconstructSpec,
+    TrainJob,
+    TrainSpec,
+)
 from dynamics.reporting import Reporter
 from models import TrainedModel
 from store import jobs, results
@@ -159,6 +168,27 @@ def test_train_makes_an_analysis_first_where_there_is_none(stock, science, run):
     with stock.database.read() as session:
         analysis = results.analysis_of(session, stock.series_id, ["y"])
     assert (row.analysis_id, analysis.job_id) == (analysis.id, row.job_id)
+
+
+@pytest.mark.parametrize("kind", ["train", "reconstruct"])
+def test_inputs_drive_and_are_not_analysed(stock, science, run, kind):
+    """All channels go to the training, the observed ones to the analysis, both kinds apart to the report."""
+    spec = TrainSpec(input_channels=["x"])
+    if kind == "train":
+        request = TrainJob(kind="train", series_id=stock.series_id, params=spec)
+    else:
+        request = ReconstructJob(kind="reconstruct", series_id=stock.series_id, params=ReconstructSpec(train=spec))
+    row = result(stock, run(request), ModelRow)
+    assert science.names == ["analyze", "train", "evaluate"], "the analysis of x and y is of another system"
+    analysed, trained, evaluated = (given for _, given in science.calls)
+    np.testing.assert_array_equal(analysed["segments"][1], stock.values[GAP[1] :, 1:])
+    assert (trained["channels"], trained["spec"].input_channels) == (["x", "y"], ["x"])
+    np.testing.assert_array_equal(trained["segments"][1][1], stock.values[GAP[1] :])
+    held_out = stock.values[slice(*TEST_ROWS)]
+    np.testing.assert_array_equal(evaluated["segments"][0], held_out[:, 1:])
+    np.testing.assert_array_equal(evaluated["inputs"][0], held_out[:, :1])
+    with stock.database.read() as session:
+        assert results.analysis_of(session, stock.series_id, ["y"]).id == row.analysis_id
 
 
 def test_train_refuses_the_analysis_of_other_channels(stock, science, run):
