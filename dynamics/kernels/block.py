@@ -139,7 +139,7 @@ def _pieces_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, pi
 
 
 @allocating_device
-def _condition_gradient(tag, theta, sizes, w, weight, gradient):
+def _condition_gradient(theta, sizes, w, weight, gradient):
     """Gradient of weight (||B||_F^2 ||B^+||_F^2 / rank^2 - 1)."""
     n, read = sizes.observed, sizes.read
     first = sizes.map_parameters + sizes.map.latent * sizes.inputs
@@ -165,7 +165,7 @@ def _finish_gradient(tag, theta, sizes, sampling, w, gradient):
     for p in range(len(sampling.pull_weight)):
         gradient[p] += 2.0 * sampling.pull_weight[p] * (theta[p] - sampling.pull_target[p])
     if sampling.condition > 0.0:
-        _condition_gradient(tag, theta, sizes, w, sampling.condition, gradient)
+        _condition_gradient(theta, sizes, w, sampling.condition, gradient)
     if sampling.clip > 0.0:
         square = 0.0
         for p in range(len(gradient)):
@@ -179,7 +179,7 @@ def _finish_gradient(tag, theta, sizes, sampling, w, gradient):
 @njit(cache=True, nogil=True, error_model="numpy")
 def loss_and_gradient(tag, theta, sizes, w, gradient):
     """Loss and gradient of the sixteen sequences in `w.x`, under the forcing in `w.strength` (for tests and probes)."""
-    begin_gradient(tag, theta, sizes, w, gradient)
+    begin_gradient(theta, sizes, w, gradient)
     n_sequences = 0.0
     for b in range(LANES):
         n_sequences += w.weight[b]
@@ -200,7 +200,7 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
     for k in range(len(rates)):
         alpha = learner.alpha[0] if sampling.estimate else alphas[k]
         _set_strength(w.strength, intervals[k], sampling.spread, alpha, random)
-        begin_gradient(tag, theta, sizes, w, gradient)
+        begin_gradient(theta, sizes, w, gradient)
         loss = 0.0
         every = _at_least_one(intervals[k])
         if sampling.segmented and every < steps:

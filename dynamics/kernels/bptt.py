@@ -125,9 +125,9 @@ def make_buffers(tag: maps.MapTag, sizes: Sizes, dtype: type, noisy: bool) -> Bu
 
 
 @device
-def _observation(tag, sizes):
+def _observation(sizes):
     """Where the parameters of the observation begin."""
-    return sizes.map_parameters + maps.latent_units(tag, sizes.map) * sizes.inputs
+    return sizes.map_parameters + sizes.map.latent * sizes.inputs
 
 
 @device
@@ -139,9 +139,9 @@ def _teach(sizes, w, t):
 
 
 @device
-def _first_state(tag, theta, sizes, w):
+def _first_state(theta, sizes, w):
     """z~_0 = encode(x_0)."""
-    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
+    n, m = sizes.observed, sizes.map.latent
     dense.clear(w.forced, 0, m)
     if sizes.affine:
         _teach(sizes, w, 0)
@@ -151,13 +151,13 @@ def _first_state(tag, theta, sizes, w):
     for u in range(n):
         lanes_store(w.forced, u * LANES, lanes_load(w.given, u * LANES))
     if m > n:
-        dense.product(theta, _observation(tag, sizes), m - n, n, w.given, 0, w.forced, n * LANES)
+        dense.product(theta, _observation(sizes), m - n, n, w.given, 0, w.forced, n * LANES)
 
 
 @device
-def _force(tag, sizes, w, t):
+def _force(sizes, w, t):
     """z~_t from z_t."""
-    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
+    n, m = sizes.observed, sizes.map.latent
     strength = w.strength[t]
     told, forced = 0, 0  # units with a teacher, units that are pulled
     if strength != 0:
@@ -181,13 +181,13 @@ def _force(tag, sizes, w, t):
 
 
 @device
-def _judge(tag, theta, sizes, w, t, scale):
+def _judge(theta, sizes, w, t, scale):
     """Squared error of observe(z_t), summed over coordinates; leaves its gradient in `error`."""
-    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
+    n, m = sizes.observed, sizes.map.latent
     factor = mul(fill(scale), lanes_load(w.weight, 0))
     total = sub(factor, factor)
     if sizes.affine:
-        matrix = _observation(tag, sizes)
+        matrix = _observation(sizes)
         dense.fill_rows(theta, matrix + n * sizes.read, n, w.error, t * n * LANES)
         dense.product(theta, matrix, n, sizes.read, w.free, t * m * LANES, w.error, t * n * LANES)
     for k in range(n):
@@ -203,24 +203,24 @@ def _judge(tag, theta, sizes, w, t, scale):
 @device
 def forward(tag, theta, sizes, w, steps, scale):
     """Run sequences of `steps` steps under forcing; the sum of scale * weight * squared error, over the group."""
-    m = maps.latent_units(tag, sizes.map)
+    m = sizes.map.latent
     width, inputs, memory = m * LANES, sizes.inputs * LANES, sizes.memory * LANES
-    _first_state(tag, theta, sizes, w)
+    _first_state(theta, sizes, w)
     total = sub(lanes_load(w.weight, 0), lanes_load(w.weight, 0))
     for t in range(1, steps + 1):
         maps.step(tag, theta, sizes.map, w.forced, (t - 1) * width, w.free, t * width, w.memory, (t - 1) * memory)
         if inputs > 0:
             dense.product(theta, sizes.map_parameters, m, sizes.inputs, w.drive, t * inputs, w.free, t * width)
-        total = add(total, _judge(tag, theta, sizes, w, t, scale))
+        total = add(total, _judge(theta, sizes, w, t, scale))
         if t < steps:
-            _force(tag, sizes, w, t)
+            _force(sizes, w, t)
     return lanes_sum(total)
 
 
 @device
-def _delta(tag, theta, sizes, w, t):
+def _delta(theta, sizes, w, t):
     """d loss / d z_t, from what comes back through z~_t (`carry`) and from the loss at t."""
-    n, m = sizes.observed, maps.latent_units(tag, sizes.map)
+    n, m = sizes.observed, sizes.map.latent
     strength = w.strength[t]
     alpha = fill(strength)
     told, forced = (sizes.read, m) if sizes.affine else (n, n)
@@ -235,21 +235,21 @@ def _delta(tag, theta, sizes, w, t):
             value = add(value, lanes_load(w.error, (t * n + u) * LANES))
         lanes_store(w.delta, (t * m + u) * LANES, value)
     if sizes.affine:
-        matrix = _observation(tag, sizes)
+        matrix = _observation(sizes)
         dense.transposed_product(theta, matrix, n, sizes.read, w.error, t * n * LANES, w.delta, t * m * LANES)
 
 
 @device
 def backward(tag, theta, sizes, w, steps, gradient):
     """Add the group's parameter gradients to `gradient`, `partial`, and those of the inverse to `inverse_gradient`."""
-    m = maps.latent_units(tag, sizes.map)
+    m = sizes.map.latent
     width, memory, tape = m * LANES, sizes.memory * LANES, sizes.tape * LANES
     dense.clear(w.carry, 0, m)
     high = steps
     while high > 0:
         low = max(0, high - sizes.chunk)
         for t in range(high, low, -1):
-            _delta(tag, theta, sizes, w, t)
+            _delta(theta, sizes, w, t)
             maps.vjp(
                 tag, theta, sizes.map, w.forced, (t - 1) * width, w.memory, (t - 1) * memory, w.delta, t * width,
                 w.carry, 0, w.tape, (t - 1 - low) * tape,
@@ -266,17 +266,17 @@ def backward(tag, theta, sizes, w, steps, gradient):
             gradient, sizes.map_parameters, m, sizes.inputs, w.delta, width, width, w.drive, inputs, inputs, steps
         )
     if sizes.affine:
-        _observation_gradient(tag, sizes, w, steps, gradient)
+        _observation_gradient(sizes, w, steps, gradient)
     elif m > sizes.observed:
         n = sizes.observed
-        dense.outer_products(gradient, _observation(tag, sizes), m - n, n, w.carry, n * LANES, 0, w.given, 0, 0, 1)
+        dense.outer_products(gradient, _observation(sizes), m - n, n, w.carry, n * LANES, 0, w.given, 0, 0, 1)
 
 
 @device
-def _observation_gradient(tag, sizes, w, steps, gradient):
+def _observation_gradient(sizes, w, steps, gradient):
     """d loss / d B and d b through the observation, d B^+ and d (-B^+ b) through the teacher."""
-    n, m, read = sizes.observed, maps.latent_units(tag, sizes.map), sizes.read
-    matrix, rows, width, taught = _observation(tag, sizes), n * LANES, m * LANES, read * LANES
+    n, m, read = sizes.observed, sizes.map.latent, sizes.read
+    matrix, rows, width, taught = _observation(sizes), n * LANES, m * LANES, read * LANES
     dense.outer_products(gradient, matrix, n, read, w.error, rows, rows, w.free, width, width, steps)
     dense.sums(gradient, matrix + n * read, n, w.error, rows, rows, steps)
     for u in range(read):
@@ -295,14 +295,14 @@ def _observation_gradient(tag, sizes, w, steps, gradient):
 
 
 @allocating_device
-def begin_gradient(tag, theta, sizes, w, gradient):
+def begin_gradient(theta, sizes, w, gradient):
     """Clear the sums and bring B^+ up to date."""
     for i in range(len(gradient)):
         gradient[i] = 0
     for i in range(len(w.partial)):
         w.partial[i] = 0
     if sizes.affine:
-        n, read, matrix = sizes.observed, sizes.read, _observation(tag, sizes)
+        n, read, matrix = sizes.observed, sizes.read, _observation(sizes)
         for i in range(n * read):
             w.inverse_gradient[i] = 0
         for k in range(n):
@@ -325,7 +325,7 @@ def end_gradient(tag, theta, sizes, w, gradient):
         for p in range(sizes.map_parameters):
             gradient[p] = lanes_sum(lanes_load(w.partial, p * LANES))
     if sizes.affine:
-        n, read, matrix = sizes.observed, sizes.read, _observation(tag, sizes)
+        n, read, matrix = sizes.observed, sizes.read, _observation(sizes)
         offset = matrix + n * read
         upstream = np.empty((read, n))
         for u in range(read):
