@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.specs import GeneralizedForcingSpec, TrainSpec
+from domain.specs import TrainSpec
+from domain.training_specs import GeneralizedForcingSpec
 from dynamics.reporting import Reporter
 from dynamics.training import train
 from models.trained import Drive
