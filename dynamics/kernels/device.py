@@ -13,10 +13,11 @@ from numba import njit
 from numba.extending import overload
 
 _options: Any = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+_uncounted: Any = _options | {"_nrt": False}
 
 # Without reference counts, of which every array argument of every call would otherwise take two, with a locked bus: they took two
 # thirds of the time of small models. Such functions cannot make arrays.
-device = njit(**_options, _nrt=False)
+device = njit(**_uncounted)
 
 # What runs once per update, and makes arrays.
 allocating_device = njit(**_options)
@@ -24,4 +25,4 @@ allocating_device = njit(**_options)
 
 def device_overload(function: Callable) -> Callable:
     """As numba.extending.overload, compiled like `device`."""
-    return overload(function, jit_options={**_options, "_nrt": False})
+    return overload(function, jit_options=_uncounted)
