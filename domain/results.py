@@ -73,6 +73,21 @@ class Embedding(Document):
     reason: str = ""
 
 
+class MethodEstimate(Document):
+    """The largest exponent by one method, and what speaks for or against it."""
+
+    method: Literal["fitted-model", "neighbor-divergence", "local-jacobians"]
+    lambda_max: Quantity
+    trusted: bool = Field(description="Whether the analysis' exponents are this method's.")
+    why: str
+    distance: float | None = Field(
+        default=None,
+        description="Distance from the trusted method's lambda_max, in standard errors of the difference; null for the trusted one, "
+        "and where one of the two has no value.",
+    )
+    seconds: float | None = Field(default=None, description="Wall-clock seconds it took; null if it was not run.")
+
+
 class LyapunovAnalysis(Document):
     """Outcome of `kind: lyapunov`; what an Analysis consists of besides its ids."""
 
@@ -83,6 +98,13 @@ class LyapunovAnalysis(Document):
     forcing: ForcingAdvice
     kaplan_yorke_dimension: Quantity
     ks_entropy: Quantity
+    correlation_dimension: Quantity = Field(
+        default=Quantity(unit="1", reason="This analysis is older than the correlation dimension: run it again."),
+        description="Slope of the correlation sum over its scaling region, or why there is none.",
+    )
+    methods: list[MethodEstimate] = Field(
+        default_factory=list, description="lambda_max by every method that ran, and which of them is trusted."
+    )
     embedding: Embedding
     diagnostics: dict[str, Any] = Field(
         default_factory=dict, description="Curves and tables that let a scientist judge the estimate; plain JSON."

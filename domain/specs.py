@@ -26,9 +26,10 @@ MAX_SYNC_HORIZON_STEPS = 10_000
 class LyapunovSpec(Spec):
     """Parameters of `kind: lyapunov`."""
 
-    method: Literal["auto", "fitted-model", "neighbor-divergence"] = Field(
+    method: Literal["auto", "fitted-model", "neighbor-divergence", "local-jacobians"] = Field(
         default="auto",
-        description="`auto` fits a smooth model to the series and falls back on neighbour divergence where that fails.",
+        description="Where the exponents come from. `auto` fits a smooth model to the series and falls back on neighbour divergence "
+        "where that fails; the others are measured beside it, see `methods`.",
     )
     embedding_dimension: Auto | Annotated[int, Field(ge=1, le=20)] = Field(
         default="auto", description="Delay-embedding dimension for a scalar series."

@@ -154,3 +154,44 @@ def qr_log_growth(step, path, eps=1e-6):
         q, r = np.linalg.qr(jacobian @ q)
         total += np.log(np.abs(np.diag(r)))
     return total
+
+
+def recurrence_measures(matrix, theiler, min_line):
+    """(rate, determinism, mean line, longest line) of a recurrence matrix, walking down every diagonal above the Theiler band."""
+    n, lengths, pairs = len(matrix), [], 0
+    for k in range(theiler + 1, n):
+        run = 0
+        for i in range(n - k):
+            pairs += 1
+            if matrix[i][i + k]:
+                run += 1
+            elif run:
+                lengths.append(run)
+                run = 0
+        if run:
+            lengths.append(run)
+    lines = [length for length in lengths if length >= min_line]
+    points = sum(lengths)
+    return (
+        points / pairs,
+        sum(lines) / points if points else 0.0,
+        sum(lines) / len(lines) if lines else 0.0,
+        max(lengths, default=0),
+    )
+
+
+def correlation_share(references, points, rows, reference_rows, theiler, radius):
+    """Share of pairs (reference, point) more than `theiler` rows apart that are nearer than the radius, pair by pair."""
+    near = pairs = 0
+    for a, i in zip(references, reference_rows, strict=True):
+        for b, j in zip(points, rows, strict=True):
+            if abs(i - j) > theiler:
+                pairs += 1
+                near += math.dist(a, b) < radius
+    return near / pairs
+
+
+def local_forecast(states, futures, query, apart, k):
+    """Mean future of the k nearest states (by sorting all distances) that are more than `apart` rows away."""
+    ranked = sorted((math.dist(states[query], s), j) for j, s in enumerate(states) if abs(j - query) > apart)
+    return np.mean([futures[j] for _, j in ranked[:k]], axis=0)
