@@ -258,7 +258,9 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
         forcing=derived.forcing_advice(chaotic, dt / work.prepared.stride, why),
         kaplan_yorke_dimension=dimension,
         ks_entropy=entropy,
-        correlation_dimension=work.checks.dimension,
+        correlation_dimension=Quantity(reason="The series comes to rest: it fills no attractor.", unit="1")
+        if kind == "fixed-point"
+        else work.checks.dimension,
         methods=methods,
         embedding=work.embedding,
         diagnostics=_diagnostics(work, unit),

@@ -18,6 +18,7 @@ FEWEST_PAIRS = 60  # within the smallest radius
 LARGEST_SHARE = 0.1  # of all pairs within the largest radius
 SHORTEST = 1.1  # nats: a scaling region covers at least a factor 3 in radius
 TOLERANCE = 0.10  # of the slope: how far local slopes may lie from it
+FLATTEST = 0.1  # smaller slopes come from series that take few values, whose states are a few points
 LOCAL = 4  # steps over which a local slope is taken
 FILLS = 0.9  # of the dimension of the space: a larger slope is a lower bound at best
 RESAMPLES = 200
@@ -114,7 +115,7 @@ def scaling_region(total: CorrelationSum, noise: float) -> Scaling | None:
             slope = _slope(x[a : b + 1], y[a : b + 1])
             local = (y[a + LOCAL : b + 1] - y[a : b + 1 - LOCAL]) / (LOCAL * STEP)
             off = np.abs(local - slope)
-            if slope <= 0 or off.max() > TOLERANCE * slope + 0.02:
+            if slope < FLATTEST or off.max() > TOLERANCE * slope:
                 continue
             found = Scaling(a, b, slope, float(np.sqrt(np.mean(off**2))))
             if best is None or b - a > best.last - best.first or found.wander < best.wander:

@@ -15,6 +15,7 @@ from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.states import States
 
 LANES = 16
+MIN_LANES = 4  # in which every state has neighbours
 MAX_JACOBIANS = 2000
 MAX_TREE_POINTS = 40_000
 NEIGHBOURS = (3, 6, 12)  # per unknown of one row of the affine map
@@ -63,7 +64,8 @@ def local_jacobians(
 
     `states`: channels, or delay vectors, whose Jacobian is a companion matrix over one delay (only the new coordinate is
     fitted). Neighbours within `theiler` steps in time do not count. k is the one whose maps forecast the left-out states
-    best. `noise`: standard deviation per coordinate; thinner directions are damped. None where there are too few states.
+    best. `noise`: standard deviation per coordinate; thinner directions are damped. None where there are too few states, or
+    too few neighbours.
     """
     delayed = states.kind == "delay"
     evolve = states.delay if delayed else max(1, round(period_steps / STEPS_PER_PERIOD)) if is_flow else 1
@@ -74,19 +76,20 @@ def local_jacobians(
     points = states.pooled()
     fresh = 1 if delayed else states.dimension
     counts = [c * (states.dimension + 1) for c in NEIGHBOURS]
-    maps, errors, spread = _fits(
+    maps, errors, spread, whole = _fits(
         points, _usable(states, evolve), stretches, evolve, fresh, counts, theiler, noise, clock
     )
-    if not maps:
+    if not maps or np.count_nonzero(whole) < MIN_LANES:
         return None
     found = []
     for jacobians in maps:
         clock.tick()
+        jacobians = jacobians[whole]
         found.append(_growth(_companion(jacobians) if fresh < states.dimension else jacobians) / evolve)
     best = int(np.argmin(errors))
     tops = [float(g.mean(axis=0).max()) for g in found]
     scatter = float(np.std(tops, ddof=1)) if len(tops) > 1 else float("inf")
-    return _summary(found[best], 1.0 - errors[best] / spread, scatter, counts[best], evolve, stretches.size)
+    return _summary(found[best], 1.0 - errors[best] / spread, scatter, counts[best], evolve, stretches[whole].size)
 
 
 def _summary(growth: np.ndarray, skill: float, scatter: float, k: int, evolve: int, n: int) -> LocalJacobians:
@@ -131,15 +134,15 @@ def _fits(
     theiler: int,
     noise: float,
     clock: Clock,
-) -> tuple[list[np.ndarray], np.ndarray, float]:
+) -> tuple[list[np.ndarray], np.ndarray, float, np.ndarray]:
     """For each number of neighbours the Jacobians (L, n, fresh, m) and the mean squared error of the left-out states, and
-    the mean squared distance of a state's image from the mean image of its neighbours."""
+    the mean squared distance of a state's image from the mean image of its neighbours; and which lanes found enough of them."""
     tree, rows = cKDTree(points[able]), stretches.ravel()
     k = min(len(able), counts[-1] + 2 * min(theiler, 20) + 1)
     counts = [c for c in counts if c <= k]
     parts: list[list[np.ndarray]] = [[] for _ in counts]
     flat = FLAT if fresh == points.shape[1] else FLAT_DELAYED
-    missed, spread = np.zeros(len(counts)), 0.0
+    missed, spread, enough = np.zeros(len(counts)), 0.0, []
     for a in range(0, len(rows), SILENT):
         clock.tick()
         some = rows[a : a + SILENT]
@@ -148,6 +151,7 @@ def _fits(
         nearest = np.argsort(~fair, axis=1, kind="stable")[:, : counts[-1]]  # the fair ones first, by distance
         near, fair = np.take_along_axis(near, nearest, axis=1), np.take_along_axis(fair, nearest, axis=1)
         x, y = points[near], points[near + evolve, :fresh]
+        enough.append(fair.sum(axis=1) >= min(counts[0], fair.shape[1]))
         here, image = points[some], points[some + evolve, :fresh]
         for i, count in enumerate(counts):
             jacobians, forecast, mean = _affine(x[:, :count], y[:, :count], fair[:, :count], here, noise, flat)
@@ -155,7 +159,8 @@ def _fits(
             missed[i] += np.sum((forecast - image) ** 2)
         spread += float(np.sum((mean - image) ** 2))
     shape = (*stretches.shape, fresh, points.shape[1])
-    return [np.concatenate(p).reshape(shape) for p in parts], missed / len(rows), max(spread / len(rows), 1e-300)
+    whole = np.asarray(np.concatenate(enough).reshape(stretches.shape).all(axis=1))
+    return [np.concatenate(p).reshape(shape) for p in parts], missed / len(rows), max(spread / len(rows), 1e-300), whole
 
 
 def _affine(
