@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from dynamics.lyapunov import tangents
 from dynamics.lyapunov.basis import Basis
@@ -91,8 +91,8 @@ def weak_regression(states: States, basis: Basis, half_width: int) -> Regression
     return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
 
 
-def step_regression(states: States, basis: Basis, jitter: float = 0.0) -> Regression:
-    """Rows  W' Phi(x_t) = x_(t + stride)  of a map.
+def step_regression(states: States, basis: Basis, jitter: float = 0.0, every: int = 1) -> Regression:
+    """Rows  W' Phi(x_t) = x_(t + stride)  of a map, of every `every`-th t.
 
     jitter > 0 displaces every x_t at random by that many standard deviations: the fitted map then contracts towards the
     data beside them, where otherwise nothing fixes it (Bishop 1995: noise on the inputs penalises the Jacobian).
@@ -107,19 +107,25 @@ def step_regression(states: States, basis: Basis, jitter: float = 0.0) -> Regres
         start = path[: -states.stride]
         if jitter > 0.0:
             start = start + jitter * rng.standard_normal(start.shape)
-        features.append(tangents.design(probe, start))
-        targets.append(path[states.stride :, :new])
-        blocks.append(numbers[: -states.stride])
+        features.append(tangents.design(probe, start[::every]))
+        targets.append(path[states.stride :: every, :new])
+        blocks.append(numbers[: -states.stride : every])
     return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
+
+
+def _column_scale(features: np.ndarray) -> np.ndarray:
+    scale = np.sqrt(np.einsum("rk,rk->k", features, features) / len(features))
+    return np.where(scale == 0.0, 1.0, scale)
 
 
 def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> list[np.ndarray]:
     """Ridge solutions of one least-squares problem, columns scaled to unit root mean square."""
-    scale = np.sqrt(np.mean(features**2, axis=0))
-    scale[scale == 0.0] = 1.0
-    q, r = np.linalg.qr(features / scale)
-    u, s, vt = np.linalg.svd(r, full_matrices=False)
-    rotated = u.T @ (q.T @ targets)
+    scale, k = _column_scale(features), features.shape[1]
+    joint = np.asarray(
+        np.linalg.qr(np.hstack([features / scale, targets]), mode="r")
+    )  # Q is never needed: R holds Q' targets as well
+    u, s, vt = np.linalg.svd(joint[:k, :k], full_matrices=False)
+    rotated = u.T @ joint[:k, k:]
     return [(vt.T @ (rotated * (s / (s**2 + a * s[0] ** 2))[:, None])) / scale[:, None] for a in ridges]
 
 
@@ -131,28 +137,47 @@ def solutions(regression: Regression) -> list[tuple[np.ndarray, float, float]]:
     return [(regression.complete(w), float(a), e) for w, a, e in zip(found, RIDGES, losses, strict=True)]
 
 
+def refits(regression: Regression, ridges: np.ndarray) -> list[np.ndarray]:
+    """Weights from all rows, per ridge."""
+    return [regression.complete(w) for w in _solve(regression.features, regression.targets, ridges)]
+
+
 def refit(regression: Regression, ridge: float) -> np.ndarray:
     """Weights from all rows."""
-    return regression.complete(_solve(regression.features, regression.targets, np.array([ridge]))[0])
+    return refits(regression, np.array([ridge]))[0]
 
 
 def resampled(
     regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator, clock: Clock
 ) -> list[np.ndarray]:
-    """Weights refitted on blocks of time drawn with replacement (block bootstrap of the regression)."""
-    factors = []
+    """Weights refitted on blocks of time drawn with replacement (block bootstrap of the regression).
+
+    All draws share one factorisation X = U S V': in the coordinates z = S V' w the normal equations of a draw are a sum of
+    blocks U_b' U_b near the identity, however badly X is conditioned.
+    """
+    scale = _column_scale(regression.features)
+    scaled = regression.features / scale
+    _, s, vt = np.linalg.svd(np.linalg.qr(scaled, mode="r"), full_matrices=False)
+    clock.tick()
+    kept = s > 1e-13 * s[0]
+    s, vt = s[kept], vt[kept]
+    u = scaled @ (vt.T / s)
+    grams, pulls = [], []
     for b in np.unique(regression.blocks):
         clock.tick()
         rows = regression.blocks == b
-        joint = np.hstack([regression.features[rows], regression.targets[rows]])
-        factors.append(np.linalg.qr(joint, mode="r"))
-    k = regression.features.shape[1]
+        grams.append(u[rows].T @ u[rows])
+        pulls.append(u[rows].T @ regression.targets[rows])
+    damping = ridge * s[0] ** 2 / s**2 + 1e-10
+    size = np.sqrt(1.0 + damping)
     weights = []
     for i in range(n_samples):
         clock.tick()
         if i >= 4 and clock.left() < 0.25:
             break
-        counts = rng.multinomial(len(factors), np.full(len(factors), 1.0 / len(factors)))
-        stacked = np.vstack([np.sqrt(c) * f for c, f in zip(counts, factors, strict=True) if c > 0])
-        weights.append(regression.complete(_solve(stacked[:, :k], stacked[:, k:], np.array([ridge]))[0]))
+        counts = rng.multinomial(len(grams), np.full(len(grams), 1.0 / len(grams)))
+        gram = sum(c * g for c, g in zip(counts, grams, strict=True) if c > 0) + np.diag(damping)
+        pull = sum(c * p for c, p in zip(counts, pulls, strict=True) if c > 0)
+        z = linalg.solve(gram / np.outer(size, size), pull / size[:, None], assume_a="pos") / size[:, None]
+        weights.append(regression.complete((vt.T @ (z / s[:, None])) / scale[:, None]))
     return weights

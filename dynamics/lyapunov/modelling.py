@@ -21,6 +21,11 @@ from dynamics.lyapunov.states import States, channels_as_states, delay_vectors
 N_DRAWS = 16
 MAP_HORIZON = 3
 JITTER = 0.003
+REACH = (1.6, 2.5)  # factors of the best forecast error within which delay vectors are tried, at first and at last
+STIFFER = (1.0, 1e3, 1e6)  # multiples of the ridge tried where a model of delay vectors does not sustain itself
+LOSS = 0.25  # log forecast error that stability may cost
+FINALISTS = 5  # spaces of delay vectors that get a large model
+TOO_EASY = 0.05  # forecast error of delay vectors over one period below which noise hides which model is better
 DELAYS = (0.05, 0.08, 0.12)  # of the mean period, for a scalar flow
 DIMENSIONS = (4, 3, 5, 6)  # in this order, as far as time allows
 
@@ -97,13 +102,16 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     ordered = selection.choose(found)
     linear = min((c for c in found if c.is_linear), key=lambda c: c.score)
     clock.enter("choosing a model", 0.45, 0.55)
-    chosen, alternatives, sustained = settle(ordered, period, clock)
+    chosen, alternatives, sustained = settle(ordered, period, REACH[0], clock)
     if not sustained and spaces[0][0].kind == "delay" and not chosen.is_linear and clock.left() > 0.4:
         stiffer = [(replace(s, jitter=JITTER), flow) for s, flow in spaces]
         again = selection.choose([linear, *explore(stiffer, period, noise, 0.35, clock)])
-        second, rivals, holds = settle(again, period, clock)
-        if holds:
-            chosen, alternatives, ordered = second, rivals, [*again, *ordered]
+        best = min(c.score for c in ordered)
+        for candidates in ([linear, *(c for c in again if c.score < best + np.log(REACH[1]))], ordered):
+            second, rivals, holds = settle(candidates, period, REACH[1], clock)
+            if holds:
+                chosen, alternatives, ordered = second, rivals, [*again, *ordered]
+                break
     rng = np.random.default_rng([spec.seed, 1])
     draws = fitting.resampled(chosen.regression, chosen.ridge, N_DRAWS, rng, clock)
     clock.tick()
@@ -123,6 +131,8 @@ def explore(
 ) -> list[Candidate]:
     """Candidates of every state space, as far as the budget goes down to `reserve`."""
     found: list[Candidate] = []
+    if len(spaces) > FINALISTS and spaces[0][0].stride > 1:
+        spaces = shortlist(spaces, period, reserve, clock)
     begin, seen = clock.left(), 0
     for i, (states, flow) in enumerate(spaces):
         clock.tick(i / len(spaces))
@@ -141,60 +151,120 @@ def explore(
         )
     if 3 * seen < len(spaces):
         clock.search_cut = True
+    if spaces[0][0].stride > 1 and min(c.score for c in found) < np.log(TOO_EASY):
+        found = [selection.looking_ahead(c, 2 * c.horizon, clock) for c in found]
     return found
+
+
+def shortlist(
+    spaces: list[tuple[States, bool]], period: float, reserve: float, clock: Clock
+) -> list[tuple[States, bool]]:
+    """The spaces of delay vectors in which a small model forecasts best."""
+    scores: list[float] = []
+    until = 0.5 * (clock.left() + min(reserve, clock.left()))
+    for states, flow in spaces:
+        clock.tick()
+        if scores and clock.left() <= until:
+            break
+        scores.append(selection.screened(states, _horizon(states, flow, period), clock))
+    if 3 * len(scores) < len(spaces):
+        clock.search_cut = True
+    return [spaces[i] for i in np.argsort(scores)[:FINALISTS]]
 
 
 def _spent(clock: Clock, until: float) -> bool:
     return clock.left() <= until
 
 
-def settle(ordered: list[Candidate], period: float, clock: Clock) -> tuple[Candidate, list[float], bool]:
+@dataclass(frozen=True)
+class Trial:
+    """A model left to itself, beside what it does along the data."""
+
+    candidate: Candidate
+    along: float  # lambda_max per sampling step along the data
+    free: float | None  # in free run; None where it does not stay on the data's attractor
+    agrees: bool
+
+
+def attempt(candidate: Candidate, period: float, clock: Clock) -> Trial | None:
+    """A candidate refitted to all rows and run; for delay vectors with larger ridges, too, until it sustains itself.
+
+    None where one step from the data's own states leaves the bounds.
+    """
+    delayed, stride = candidate.states.stride > 1, candidate.states.stride
+    last: Trial | None = None
+    for whole in selection.refitted(candidate, STIFFER if delayed else (1.0,)):
+        clock.tick()
+        if last is not None and selection.looking_ahead(whole, whole.horizon, clock).score > candidate.score + LOSS:
+            break
+        along = sound(whole, clock)
+        if along is None:
+            continue
+        n_steps = int(np.clip(100 * period / stride, 2000, 6000))
+        n_steps = whole.model.affordable(n_steps, 1, 1000, clock)
+        run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
+        if run is None:
+            last = last or Trial(whole, along / stride, None, False)
+            continue
+        free = float(run.mean())
+        agrees = not delayed or abs(free - along) * period / stride <= max(0.05, 0.35 * abs(along) * period / stride)
+        if agrees or last is None or last.free is None:
+            last = Trial(whole, along / stride, free / stride, agrees)
+        if agrees or clock.left() < 0.3:
+            break
+    return last
+
+
+def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) -> tuple[Candidate, list[float], bool]:
     """The most trusted candidate that sustains itself on the data's attractor, lambda_max of its rivals, and whether it does.
 
-    Rivals forecast within a factor of the best (1.2; 2.5 for delay vectors, in order of score, since good models are often unstable beside the
-    data). Where none sustains itself the first sound one is taken, to be measured along the data.
+    Rivals forecast within a factor of the best (1.2; `reach` for delay vectors, in order of score, since good models are often
+    unstable beside the data). Where none sustains itself the first sound one is taken, to be measured along the data.
     """
     best = min(c.score for c in ordered)
     delayed = ordered[0].states.stride > 1
     ranked = sorted(ordered, key=lambda c: c.score) if delayed else ordered
-    reach = best + np.log(2.5 if delayed else 1.2)
-    accurate = max(reach, np.log(selection.ACCURATE))  # below it errors come from quadrature: any such model may serve
-    near = [c for c in ranked if c.score <= accurate and not c.is_linear][:6]
+    limit = best + np.log(REACH[1] if delayed else 1.2)
+    # below ACCURATE errors come from quadrature: any such model may serve
+    accurate = max(best + np.log(reach if delayed else 1.2), np.log(selection.ACCURATE))
+    near = [c for c in ranked if c.score <= max(limit, accurate) and not c.is_linear][:6]
     if ordered[0].is_linear or not near:
-        return selection.refitted(ordered[0]), [], False
-    chosen: Candidate | None = None
-    rates: list[float] = []
+        return selection.refitted(ordered[0])[0], [], False
+    trials: list[Trial] = []
     for candidate in near:
-        if chosen is not None and (len(rates) >= 3 or clock.left() < 0.3):
+        agreeing = sum(t.agrees for t in trials)
+        if agreeing > 3 or (agreeing > 0 and (clock.left() < 0.3 or candidate.score > limit)):
             break
-        if clock.left() < 0.15 and candidate is not near[0]:
+        if (clock.left() < 0.15 and trials) or (agreeing == 0 and candidate.score > accurate):
             break
-        if chosen is not None and candidate.score > reach:
-            continue
-        whole = selection.refitted(candidate)
-        clock.tick()
-        if not sound(whole, clock):
-            continue
-        n_steps = int(np.clip(100 * period / candidate.states.stride, 2000, 6000))
-        n_steps = whole.model.affordable(n_steps, 1, 1000, clock)
-        run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
-        if run is None:
-            continue
-        if chosen is None:
-            chosen = whole
-        else:
-            rates.append(float(run.mean()) / candidate.states.stride)
-    if chosen is not None:
-        return chosen, rates, True
+        found = attempt(candidate, period, clock)
+        if found is not None:
+            trials.append(found)
+    free = [t for t in trials if t.free is not None]
+    if free:
+        chosen = next((t for t in free if t.agrees), None) or min(free, key=lambda t: abs((t.free or 0.0) - t.along))
+        return chosen.candidate, _rates(trials, chosen, delayed), True
+    if trials:
+        return trials[0].candidate, _rates(trials, trials[0], delayed), False
     linear = [c for c in ordered if c.is_linear]
-    return next(c for c in map(selection.refitted, [*ordered, *linear]) if c.is_linear or sound(c, clock)), [], False
+    whole = (selection.refitted(c)[0] for c in [*ordered, *linear])
+    return next(c for c in whole if c.is_linear or sound(c, clock) is not None), [], False
 
 
-def sound(candidate: Candidate, clock: Clock) -> bool:
-    """Whether one step of the model from the data's own states stays finite and in bounds (all but 0.1 % of them)."""
-    path = candidate.states.pooled()
-    growth = candidate.model.growth_along(path[:: max(1, len(path) // 2000)], 1, clock)
-    return bool(np.mean(np.isfinite(growth)) >= 0.999)
+def _rates(trials: list[Trial], chosen: Trial, delayed: bool) -> list[float]:
+    """lambda_max of the rivals in free run; of delay vectors along the data as well, since there they differ more."""
+    rivals = [
+        t for t in trials if t is not chosen and (not delayed or t.candidate.score < chosen.candidate.score + 0.5)
+    ]
+    return [t.free for t in rivals if t.free is not None] + [t.along for t in rivals if delayed]
+
+
+def sound(candidate: Candidate, clock: Clock) -> float | None:
+    """lambda_max per step of the model along the data, None where steps from the data's own states leave the bounds (0.1 %)."""
+    path = max(candidate.states.paths, key=len)[:: candidate.states.stride]
+    growth = candidate.model.growth_along(path[:4000], 1, clock)[:, 0]
+    kept = np.isfinite(growth)
+    return float(growth[kept].mean()) if np.mean(kept) >= 0.999 else None
 
 
 def one_step_noise(candidate: Candidate) -> float:

@@ -8,6 +8,9 @@ import numpy as np
 from scipy import signal
 
 MAX_PERIODOGRAM_ROWS = 131_072
+MAX_FLOOR = (
+    0.07  # share of a flat background, about the noise's share of the variance, above which a series is no flow's
+)
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Sampling:
     stride: int  # every stride-th step carries all the information
 
 
-def _power(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Welch power, channels normalised and averaged, over the longest segment; the noise floor taken off."""
+def _power(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Welch power, channels normalised and averaged, over the longest segment; the noise floor taken off, and its share."""
     x = max(segments, key=len)[:MAX_PERIODOGRAM_ROWS]
     x = x - x.mean(axis=0)
     scale = x.std(axis=0)
@@ -30,7 +33,7 @@ def _power(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     frequency, power = signal.welch(x, nperseg=min(len(x), 2048), axis=0, detrend="linear")
     total = power.mean(axis=1)
     floor = float(np.median(total[len(total) * 3 // 4 :]))
-    return frequency, np.maximum(total - 2.0 * floor, 0.0)
+    return frequency, np.maximum(total - 2.0 * floor, 0.0), floor / max(float(total.mean()), 1e-300)
 
 
 def lag_autocorrelation(segments: list[np.ndarray], lag: int = 1) -> np.ndarray:
@@ -50,14 +53,15 @@ def inspect(segments: list[np.ndarray]) -> Sampling:
     """Flow or map, and the time scales.
 
     A flow sampled with at least about eight points per period has lag-1 autocorrelation above cos(2 pi / 8) = 0.7;
-    a map's series jumps. Coarser flows are treated as the map that their sampling makes of them, which keeps the exponents.
+    a map's series jumps: much of its power lies at the highest frequencies. Coarser flows are treated as the map that their
+    sampling makes of them, which keeps the exponents.
     """
     lag_one = float(np.median(lag_autocorrelation(segments)))
     if lag_one < 0.7:
         return Sampling(False, 1.0, 0.5, lag_one, 1)
-    frequency, power = _power(segments)
+    frequency, power, floor = _power(segments)
     total = float(power.sum())
-    if total <= 0.0:
+    if total <= 0.0 or floor > MAX_FLOOR:
         return Sampling(False, 1.0, 0.5, lag_one, 1)
     longest = max(len(s) for s in segments)
     mean_frequency = max(float(np.sum(frequency * power)) / total, 2.0 / longest)

@@ -24,6 +24,8 @@ RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbou
 NEGLIGIBLE = 1e-3
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
+EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to all
+SCREENING = (100, 120)  # radial functions and forecasts of the small model that ranks spaces of delay vectors
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 
 
@@ -80,14 +82,14 @@ def held_starts(states: States, horizon: int, n_starts: int = N_STARTS) -> list[
 
 
 def forecast_errors(
-    states: States, model: SmoothModel, horizon: int, clock: Clock, targets: list[np.ndarray] | None = None
+    states: States, model: SmoothModel, horizon: int, clock: Clock, n_starts: int = N_STARTS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log rms error per start (S,) and rms error by lead (H,), of the observations, in standard deviations."""
     reach = horizon * states.stride
-    places = held_starts(states, reach, model.affordable(N_STARTS * horizon, 0, 40 * horizon, clock) // horizon)
+    places = held_starts(states, reach, model.affordable(n_starts * horizon, 0, 40 * horizon, clock) // horizon)
     if not places:
         return np.full(1, np.log(WORST)), np.full(horizon, WORST)
-    observed = states.observed if targets is None else targets
+    observed = states.observed
     starts = np.array([states.paths[i][r] for i, r in places])
     leads = states.stride * np.arange(1, horizon + 1)
     truth = np.array([observed[i][r + leads] for i, r in places])
@@ -128,14 +130,28 @@ def half_widths(period_steps: float) -> int:
     return int(np.clip(round(period_steps / 4.7), 5, 80))
 
 
+def regression_of(
+    states: States, basis: Basis, is_flow: bool, half_width: int, max_rows: int | None = None
+) -> fitting.Regression:
+    """The linear problem of a model; delay vectors one step apart are nearly the same, so `max_rows` of them may do."""
+    if is_flow:
+        return fitting.weak_regression(states, basis, half_width)
+    every = 1 if max_rows is None else max(1, min(states.stride, states.n_rows // max_rows))
+    return fitting.step_regression(states, basis, states.jitter, every)
+
+
 def fit_candidate(
-    states: States, basis: Basis, is_flow: bool, half_width: int, horizon: int, clock: Clock, bound: float
+    states: States,
+    basis: Basis,
+    is_flow: bool,
+    half_width: int,
+    horizon: int,
+    clock: Clock,
+    bound: float,
+    n_starts: int = N_STARTS,
 ) -> Candidate:
     """Fit on the training stretches, forecast the held-out ones."""
-    if is_flow:
-        regression = fitting.weak_regression(states, basis, half_width)
-    else:
-        regression = fitting.step_regression(states, basis, states.jitter)
+    regression = regression_of(states, basis, is_flow, half_width, EXPLORING_ROWS)
     every = int(np.ceil(len(regression.features) * basis.size**2 / WORK))
     if every > 1:
         regression = regression.every(every)
@@ -148,9 +164,28 @@ def fit_candidate(
     for weights, ridge, _ in solved:
         # delay vectors fill no volume: how the model behaves beside them shows in long forecasts only, not in one step
         model = SmoothModel(basis, weights, is_flow, bound=bound).resolved(states.pooled())
-        log_errors, curve = forecast_errors(states, model, horizon, clock)
+        log_errors, curve = forecast_errors(states, model, horizon, clock, n_starts // (1 if len(solved) == 1 else 4))
         tried.append(Candidate(states, model, regression, ridge, log_errors, curve, horizon, half_width))
-    return min(tried, key=lambda c: c.score)
+    if len(tried) == 1:
+        return tried[0]
+    finalists = sorted(tried, key=lambda c: c.score)[:2]
+    again = [forecast_errors(states, c.model, horizon, clock, n_starts) for c in finalists]
+    return min(
+        (replace(c, log_errors=e, curve=v) for c, (e, v) in zip(finalists, again, strict=True)), key=lambda c: c.score
+    )
+
+
+def looking_ahead(candidate: Candidate, horizon: int, clock: Clock) -> Candidate:
+    """The same candidate judged by forecasts over another horizon."""
+    log_errors, curve = forecast_errors(candidate.states, candidate.model, horizon, clock)
+    return replace(candidate, log_errors=log_errors, curve=curve, horizon=horizon)
+
+
+def screened(states: States, horizon: int, clock: Clock) -> float:
+    """Forecast score of delay vectors with a small model: which spaces deserve a large one."""
+    bound = 4.0 * float(np.max(np.abs(states.pooled()))) + 1.0
+    basis = next(radial_bases(states, SCREENING[:1]), polynomial(states.dimension, 1))
+    return fit_candidate(states, basis, False, 0, horizon, clock, bound, SCREENING[1]).score
 
 
 def search(
@@ -203,8 +238,18 @@ def choose(candidates: list[Candidate]) -> list[Candidate]:
     return [first, *sorted((c for c in candidates if c is not first), key=lambda c: c.score)]
 
 
-def refitted(candidate: Candidate) -> Candidate:
-    """The same candidate with its weights from all rows, held-out ones included."""
-    weights = fitting.refit(candidate.regression, candidate.ridge)
-    model = candidate.model.with_weights(weights).resolved(candidate.states.pooled())
-    return replace(candidate, model=model)
+def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,)) -> list[Candidate]:
+    """The same candidate with its weights from all rows, held-out ones included, for multiples of its ridge."""
+    regression = candidate.regression
+    if candidate.states.stride > 1:
+        regression = regression_of(candidate.states, candidate.model.basis, False, 0)
+    ridges = [
+        candidate.ridge * factor
+        for factor in stiffer
+        if factor == 1.0 or candidate.ridge * factor <= fitting.RIDGES[-1]
+    ]
+    pooled, out = candidate.states.pooled(), []
+    for ridge, weights in zip(ridges, fitting.refits(regression, np.array(ridges)), strict=True):
+        model = candidate.model.with_weights(weights).resolved(pooled)
+        out.append(replace(candidate, model=model, regression=regression, ridge=ridge))
+    return out

@@ -14,7 +14,6 @@ from dynamics.lyapunov.states import States
 N_BATCHES = 32
 MIN_DRAWS = 4
 MIN_SUSTAINED = LANES - 2  # free runs that must stay in bounds
-VANISHED = -1e4  # nats per step, in place of minus infinity
 NEGLIGIBLE_GROWTH = 3e-4  # nats per period: an error of lambda_max that changes nothing
 FREE_RUN_FLOPS = (
     5e9  # of all free runs of the chosen model: work, not time, so that a busy machine gives the same answer
@@ -47,17 +46,6 @@ def from_divergence(measured: Measured, slope: float, error: float) -> Measured:
         exponents=np.array([slope]),
         covariance=np.array([[error**2 + (slope / 6.0) ** 2]]),
         source="neighbour divergence",
-    )
-
-
-def from_local_jacobians(measured: Measured, exponents: np.ndarray, errors: np.ndarray) -> Measured:
-    """The spectrum of local-linear maps in place of the model's; directions that vanish keep a large negative number."""
-    known = np.isfinite(exponents)
-    return replace(
-        measured,
-        exponents=np.where(known, exponents, VANISHED),
-        covariance=np.diag(np.where(known, errors, 0.0) ** 2),
-        source="local Jacobians",
     )
 
 
@@ -150,6 +138,10 @@ def measure(
     turns = max(period_steps, 10.0) * rate
     runner = start_runs(model, states, n_exponents, int(min(1000, 10 * turns)), clock)
     free_growth = _run_freely(runner, states, turns, rate, precision, clock)
+    if states.kind == "delay" and free_growth is not None:
+        gap, error = abs(float(free_growth[:, 0].mean()) - along[0]), np.sqrt(along_covariance[0, 0])
+        if gap > max(0.5 * abs(along[0]), 0.05 * rate / turns, 3.0 * error):
+            free_growth = None  # left to itself the model does something else than the data: a cycle, say
     chosen = growth if free_growth is None else free_growth
     sampling = along_covariance if free_growth is None else batch_covariance(free_growth)
     parameters = _parameter_covariance(
