@@ -11,14 +11,16 @@ from domain.base import Quantity, Warning_
 from domain.results import Embedding, LyapunovAnalysis, LyapunovSpectrum, Verdict
 from domain.specs import LyapunovSpec
 from dynamics.lyapunov import derived, tangents
+from dynamics.lyapunov.advice import sampling_advice
 from dynamics.lyapunov.clock import Clock
-from dynamics.lyapunov.divergence import Divergence, diverge
+from dynamics.lyapunov.comparison import SOURCES, Setting, agreement, compare
+from dynamics.lyapunov.cross_checks import CrossChecks, cross_check
+from dynamics.lyapunov.divergence import Divergence
 from dynamics.lyapunov.embedding import choose_delay, choose_dimension
-from dynamics.lyapunov.evidence import Recurrence, correlation_dimension, decay_ratio, recurrence, zero_one_test
+from dynamics.lyapunov.evidence import Recurrence, decay_ratio, recurrence, zero_one_test
 from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
-from dynamics.lyapunov.spectrum import Measured, from_divergence, measure
-from dynamics.lyapunov.states import channels_as_states, delay_vectors
+from dynamics.lyapunov.spectrum import Measured, from_divergence, from_local_jacobians, measure
 from dynamics.lyapunov.verdict import Findings, judge
 from dynamics.reporting import Reporter
 
@@ -33,7 +35,9 @@ class Work:
     prepared: Prepared
     modelled: Modelled
     measured: Measured
-    divergence: Divergence | None
+    fitted: Measured  # by the model, whatever method is trusted
+    fitted_seconds: float
+    checks: CrossChecks
     embedding: Embedding
     shares: list[float | None]
     verdict: Verdict
@@ -112,25 +116,16 @@ def _embedding(
 
 def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: LyapunovSpec, clock: Clock) -> Work:
     """Evidence that does not rest on the model, then the verdict."""
-    rng = np.random.default_rng([spec.seed, 2])
+    rng, fitted_seconds = np.random.default_rng([spec.seed, 2]), clock.elapsed
     segments, flow, period = prepared.segments, prepared.sampling.is_flow, prepared.sampling.period_steps
     embedding, shares = _embedding(prepared, modelled, spec, clock)
     clock.tick(0.2)
-    if prepared.n_channels == 1 and flow:
-        lags = [lag // prepared.stride for lag in embedding.lags]
-        space = delay_vectors(segments, max(3, len(lags)), max(1, lags[1] if len(lags) > 1 else round(period / 4)))
-    elif prepared.n_channels == 1:
-        space = delay_vectors(segments, max(2, len(embedding.lags)), 1)
-    else:
-        space = channels_as_states(segments)
-    theiler = max(1, round(period))
-    noise = modelled.noise * np.sqrt(space.dimension)
-    horizon = int(np.clip(6 * period if flow else 20, 10, min(1000, min(len(s) for s in segments) // 4)))
-    divergence = diverge(space, theiler, horizon, noise, clock)
-    if divergence is not None and _prefers_divergence(divergence, modelled, measured, spec):
-        measured = from_divergence(measured, divergence.slope, divergence.error)
-    clock.tick(0.5)
-    dimension = correlation_dimension(space.pooled(), theiler, noise)
+    checks, fitted = cross_check(prepared, modelled, embedding, spec, clock), measured
+    if checks.divergence is not None and _prefers_divergence(checks.divergence, modelled, measured, spec):
+        measured = from_divergence(measured, checks.divergence.slope, checks.divergence.error)
+    elif checks.jacobians is not None and spec.method == "local-jacobians":
+        k = len(measured.exponents) if spec.n_exponents != "auto" else None
+        measured = from_local_jacobians(measured, checks.jacobians.exponents[:k], checks.jacobians.errors[:k])
     clock.tick(0.7)
     longest = max(segments, key=len)
     thinned = longest[:: max(1, round(period / 4)) if flow else 1, 0]
@@ -142,12 +137,13 @@ def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: Lya
         recurrence(segments, period),
         decay_ratio(segments),
         zero_one_test(thinned, rng),
-        dimension.value,
-        space.dimension,
+        checks,
         clock.search_cut,
     )
     clock.tick(0.9)
-    return Work(prepared, modelled, measured, divergence, embedding, shares, judge(findings), findings)
+    return Work(
+        prepared, modelled, measured, fitted, fitted_seconds, checks, embedding, shares, judge(findings), findings
+    )
 
 
 def _prefers_divergence(divergence: Divergence, modelled: Modelled, measured: Measured, spec: LyapunovSpec) -> bool:
@@ -169,8 +165,7 @@ def _findings(
     repeats: Recurrence,
     decay: float,
     zero_one: float,
-    dimension: float,
-    space_dimension: int,
+    checks: CrossChecks,
     search_cut: bool,
 ) -> Findings:
     half = _quantile(spec.confidence_level) * float(np.sqrt(measured.covariance[0, 0]))
@@ -195,11 +190,12 @@ def _findings(
         recurrence=repeats,
         decay=decay,
         zero_one=zero_one,
-        dimension=dimension,
+        dimension=checks.slope,
+        surrogates=checks.surrogates,
         free_run=measured.free is not None,
         linear_best=best.is_linear,
         whole_spectrum=measured.source != "neighbour divergence",
-        space_dimension=space_dimension,
+        space_dimension=checks.space.dimension,
         search_cut=search_cut,
     )
 
@@ -218,6 +214,8 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
     method = f"QR on a fitted model ({basis}), {work.measured.source}"
     if work.measured.source == "neighbour divergence":
         method = "neighbour divergence (Rosenstein)"
+    elif work.measured.source == "local Jacobians":
+        method = "QR on local-linear Jacobians (Sano-Sawada)"
     reason = None
     if kind == "noise":
         reason = "The series cannot be told from linearly correlated noise: it has no measurable exponents."
@@ -248,14 +246,22 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
     chaotic = lambda_max.value if kind in ("chaotic", "undecided") else None
     why = reason or (None if chaotic is not None else f"The motion is {kind}: errors do not grow exponentially.")
     dimension, entropy = _derived(work, unit, spec, reason)
+    setting = Setting(dt, unit, level, spec.method, reason)
+    methods = compare(work.measured, work.fitted, work.modelled, work.checks, work.fitted_seconds, setting)
+    agreed = agreement(methods)
+    verdict = work.verdict.model_copy(update={"evidence": [*work.verdict.evidence, *([agreed] if agreed else [])]})
     return LyapunovAnalysis(
         lambda_max=lambda_max,
         lyapunov_spectrum=spectrum,
-        verdict=work.verdict,
+        verdict=verdict,
         predictability=derived.predictability(chaotic, dt / work.prepared.stride, time_unit, why),
         forcing=derived.forcing_advice(chaotic, dt / work.prepared.stride, why),
         kaplan_yorke_dimension=dimension,
         ks_entropy=entropy,
+        correlation_dimension=Quantity(reason="The series comes to rest: it fills no attractor.", unit="1")
+        if kind == "fixed-point"
+        else work.checks.dimension,
+        methods=methods,
         embedding=work.embedding,
         diagnostics=_diagnostics(work, unit),
         warnings=[*_warnings(work), *_option_warnings(work, spec, clock)],
@@ -304,7 +310,8 @@ def _diagnostics(work: Work, unit: str) -> dict[str, object]:
             "rows": work.prepared.n_rows,
             "noise": work.modelled.noise,
             "smoothed": work.modelled.smoothed,
-        },
+        }
+        | sampling_advice(work.prepared),
         "model": best.describe()
         | {"refined_by_shooting": work.modelled.refined, "substeps": round(best.model.mean_substeps, 2)},
         "candidates": [c.describe() for c in work.modelled.candidates],
@@ -321,11 +328,8 @@ def _diagnostics(work: Work, unit: str) -> dict[str, object]:
             {"time": int(c["steps"]) * dt, "exponents": [float(v) / dt for v in c["exponents"]]}  # type: ignore[call-overload, attr-defined]
             for c in m.convergence
         ],
-        "divergence": None
-        if work.divergence is None
-        else work.divergence.as_json() | {"dt": dt, "slope": work.divergence.slope / dt, "unit": unit},
         "false_neighbours": work.shares,
-    }
+    } | work.checks.as_json(dt, unit)
 
 
 def _warnings(work: Work) -> list[Warning_]:
@@ -376,11 +380,12 @@ def _option_warnings(work: Work, spec: LyapunovSpec, clock: Clock) -> list[Warni
                 detail=f"{' and '.join(given)} had no effect: with several channels the channels themselves are the state.",
             )
         )
-    if spec.method == "neighbor-divergence" and work.measured.source != "neighbour divergence":
+    got = SOURCES.get(work.measured.source, "fitted-model")
+    if spec.method not in ("auto", got):
         found.append(
             Warning_(
                 code="no-neighbours",
-                detail="Too few pairs of neighbours for the divergence curve; the fitted model was measured instead.",
+                detail=f"Too few neighbours for {spec.method}; the fitted model was measured instead.",
             )
         )
     return found

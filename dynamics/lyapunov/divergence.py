@@ -25,6 +25,7 @@ class Divergence:
     error: float  # standard error of the slope over groups of reference points
     rise: float  # rise over the fitted region, nats
     straightness: float  # R^2 of the fit
+    n_pairs: int
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -36,6 +37,7 @@ class Divergence:
             "slope_error": self.error,
             "rise_nats": self.rise,
             "r_squared": self.straightness,
+            "pairs": self.n_pairs,
         }
 
 
@@ -95,6 +97,7 @@ def diverge(states: States, theiler: int, horizon: int, noise: float, clock: Clo
         float(np.std(slopes, ddof=1) / np.sqrt(10)),
         float(curve[last] - curve[first]),
         1.0 - float(np.var(residual)) / spread,
+        len(pairs),
     )
 
 

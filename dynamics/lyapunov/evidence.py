@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.spatial import cKDTree
 
 MAX_CORRELATION_ROWS = 131_072
 
@@ -85,43 +84,3 @@ def decay_ratio(segments: list[np.ndarray]) -> float:
     if amplitude[0] <= 0 or np.any(amplitude[1:] > 1.1 * amplitude[:-1] + 0.02 * amplitude[0]):
         return 1.0
     return float(amplitude[-1] / amplitude[0])
-
-
-@dataclass(frozen=True)
-class CorrelationDimension:
-    value: float
-    error: float
-    inner: float  # radii between which the slope was taken, standard deviations
-    outer: float
-
-
-def correlation_dimension(points: np.ndarray, theiler: int, noise: float, n_points: int = 800) -> CorrelationDimension:
-    """Slope of ln C(r) against ln r between two radii (Grassberger & Procaccia 1983, eq. 2.2, Theiler 1986).
-
-    The outer radius leaves 3 % of the pairs, the inner one 0.1 %, above three times the noise. The error comes from ten
-    groups of reference points. Fails (too small) where the dimension exceeds 2 log10 of the number of points.
-    """
-    thin = points[:: max(1, len(points) // 20_000)]
-    index = np.arange(0, len(points), max(1, len(points) // 20_000))
-    query = np.linspace(0, len(thin) - 1, min(n_points, len(thin))).astype(int)
-    some = thin[np.linspace(0, len(thin) - 1, min(400, len(thin))).astype(int)]
-    gaps = np.sort(np.linalg.norm(thin[query][:, None] - some[None], axis=2).ravel())
-    outer = float(gaps[int(0.03 * len(gaps))])
-    inner = max(float(gaps[int(0.001 * len(gaps))]), outer / 8.0, 3.0 * noise)
-    if not 0.0 < inner < 0.7 * outer:
-        return CorrelationDimension(float("nan"), float("nan"), inner, outer)
-    tree = cKDTree(thin)
-    counts = np.empty((len(query), 2))
-    for j, radius in enumerate((inner, outer)):
-        found = tree.query_ball_point(thin[query], radius)
-        counts[:, j] = [
-            np.count_nonzero(np.abs(index[f] - index[q]) > theiler) for f, q in zip(found, query, strict=True)
-        ]
-    totals = np.array([g.sum(axis=0) for g in np.array_split(counts, 10)])
-    span = np.log(outer / inner)
-    if np.any(counts.sum(axis=0) == 0):
-        return CorrelationDimension(float("nan"), float("nan"), inner, outer)
-    value = float(np.log(counts[:, 1].sum() / counts[:, 0].sum()) / span)
-    leave_out = totals.sum(axis=0) - totals
-    estimates = np.log(np.maximum(leave_out[:, 1], 1) / np.maximum(leave_out[:, 0], 1)) / span
-    return CorrelationDimension(value, float(3.0 * np.std(estimates)), inner, outer)

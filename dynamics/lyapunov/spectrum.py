@@ -14,6 +14,7 @@ from dynamics.lyapunov.states import States
 N_BATCHES = 32
 MIN_DRAWS = 4
 MIN_SUSTAINED = LANES - 2  # free runs that must stay in bounds
+VANISHED = -1e4  # nats per step, in place of minus infinity
 NEGLIGIBLE_GROWTH = 3e-4  # nats per period: an error of lambda_max that changes nothing
 FREE_RUN_FLOPS = (
     5e9  # of all free runs of the chosen model: work, not time, so that a busy machine gives the same answer
@@ -46,6 +47,17 @@ def from_divergence(measured: Measured, slope: float, error: float) -> Measured:
         exponents=np.array([slope]),
         covariance=np.array([[error**2 + (slope / 6.0) ** 2]]),
         source="neighbour divergence",
+    )
+
+
+def from_local_jacobians(measured: Measured, exponents: np.ndarray, errors: np.ndarray) -> Measured:
+    """The spectrum of local-linear maps in place of the model's; directions that vanish keep a large negative number."""
+    known = np.isfinite(exponents)
+    return replace(
+        measured,
+        exponents=np.where(known, exponents, VANISHED),
+        covariance=np.diag(np.where(known, errors, 0.0) ** 2),
+        source="local Jacobians",
     )
 
 

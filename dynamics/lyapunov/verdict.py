@@ -8,6 +8,7 @@ import numpy as np
 
 from domain.results import Evidence, Verdict, VerdictKind
 from dynamics.lyapunov.evidence import Recurrence
+from dynamics.lyapunov.surrogates import SurrogateTest
 
 MIN_CHAOS = 0.02  # lambda_max times mean period below which growth is too slow to be told from drift
 PREDICTABLE = 0.25  # forecast error below which a series is not noise, whatever model forecasts it
@@ -42,6 +43,7 @@ class Findings:
     whole_spectrum: bool  # false where neighbour divergence gave the largest exponent alone
     space_dimension: int = 0  # of the space in which `dimension` was measured
     search_cut: bool = False  # the budget ended before enough models were tried
+    surrogates: SurrogateTest | None = None  # None for too few rows, or a spent budget
 
     @property
     def gain(self) -> float:
@@ -124,16 +126,30 @@ def evidence(f: Findings) -> list[Evidence]:
                 detail="The exponent nearest to zero times the mean period: a flow that is not at rest has one at 0.",
             )
         )
+    if f.surrogates is not None:
+        items.append(_surrogates(f.surrogates))
     if np.isfinite(f.dimension):
         items.append(
             Evidence(
                 test="correlation-dimension",
                 value=f.dimension,
                 supports="none",
-                detail="1 for a cycle, 2 for a two-torus, the dimension of the state space for noise.",
+                detail="Slope of the correlation sum: 1 for a cycle, 2 for a two-torus, the dimension of the state space for noise.",
             )
         )
     return items
+
+
+def _surrogates(test: SurrogateTest) -> Evidence:
+    mean = float(np.mean(test.surrogate_errors))
+    return Evidence(
+        test="surrogates",
+        value=test.sigmas,
+        supports="chaotic" if test.rejected else "noise" if test.p > 0.1 else "none",
+        detail=f"{test.horizon_steps} steps ahead neighbours forecast the data to {test.error:.3g}, {len(test.surrogate_errors)} series of "
+        f"linear noise with the same spectrum and values to {mean:.3g} standard deviations on average: rank p = {test.p:.2g}. The value is "
+        "the distance in standard deviations of the surrogates; a large one rules out stationary linear noise.",
+    )
 
 
 def _kind(f: Findings) -> tuple[VerdictKind, str]:
@@ -157,6 +173,11 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "undecided",
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
             )
+        if f.surrogates is not None and f.surrogates.p > 0.1 and f.gain < STRONG_GAIN:
+            return (
+                "undecided",
+                "The fitted model is chaotic, yet noise with the same spectrum is as predictable as the series.",
+            )
         return "chaotic", (
             "Nearby states part exponentially, a deterministic nonlinear model forecasts held-out data, and the series "
             "never repeats itself."
@@ -175,6 +196,11 @@ def _doubt_of_noise(f: Findings) -> str:
         return "the budget ended before enough models were tried: raise budget_seconds"
     if f.model_error < PREDICTABLE:
         return f"{f.horizon_steps} steps are forecast to {f.model_error:.2g} standard deviations, which is no noise"
+    if f.surrogates is not None and f.surrogates.rejected:
+        return (
+            f"neighbours forecast it better than linear noise with the same spectrum, by {f.surrogates.sigmas:.1f} standard deviations: "
+            "nonlinear, or not stationary"
+        )
     if f.space_dimension > FEW_DIMENSIONS and f.dimension < FEW_DIMENSIONS:
         return (
             f"the states have dimension {f.dimension:.1f} in a space of {f.space_dimension}, which noise would fill: "

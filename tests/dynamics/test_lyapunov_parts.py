@@ -13,7 +13,7 @@ from dynamics.lyapunov.basis import polynomial, polynomial_size, with_hinges, wi
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.divergence import diverge, straight_region
 from dynamics.lyapunov.embedding import choose_delay, choose_dimension
-from dynamics.lyapunov.evidence import correlation_dimension, decay_ratio, recurrence, zero_one_test
+from dynamics.lyapunov.evidence import decay_ratio, recurrence, zero_one_test
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.sampling import decimate, inspect, thin
 from dynamics.lyapunov.smoothing import smooth
@@ -310,13 +310,6 @@ def test_decay_is_seen_and_growth_is_not_decay():
     t = np.arange(2000)
     assert decay_ratio([(np.exp(-t / 300) * np.cos(0.2 * t))[:, None]]) < 0.05
     assert decay_ratio([(np.exp(t / 300) * np.cos(0.2 * t))[:, None]]) == 1.0
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_correlation_dimension_of_uniform_cubes(dimension):
-    points = np.random.default_rng(6).uniform(size=(8000, dimension))
-    found = correlation_dimension(points, 0, 0.0)
-    assert found.value == pytest.approx(dimension, rel=0.08)
 
 
 def test_divergence_of_neighbours_on_the_henon_attractor(clock):
