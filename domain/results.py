@@ -161,6 +161,20 @@ class ValidPredictionTime(Document):
     also: list[ValidPredictionTime] = Field(default_factory=list, description="The same at other thresholds.")
 
 
+class ExponentComparison(Document):
+    """The largest exponent of the data beside the model's own."""
+
+    data: float | None = None
+    model: float | None = None
+    unit: str
+    difference: float | None = Field(default=None, description="Model minus data.")
+    standard_errors: float | None = Field(
+        default=None, description="The difference over its standard error, from both intervals."
+    )
+    detail: str | None = Field(default=None, description="In plain words.")
+    reason: str | None = Field(default=None, description="Why they cannot be compared, or the difference not weighed.")
+
+
 class ReconstructionReport(Document):
     """How good a model is, measured on data it has not seen."""
 
@@ -177,6 +191,10 @@ class ReconstructionReport(Document):
     valid_prediction_time: ValidPredictionTime
     lyapunov_spectrum: LyapunovSpectrum
     kaplan_yorke_dimension: Quantity
+    lambda_max_comparison: ExponentComparison | None = Field(
+        default=None,
+        description="lambda_max of the data's analysis against the model's; null in reports older than it.",
+    )
     reference_steps: tuple[int, int] = Field(description="[start, stop) of the held-out rows used.")
     warnings: list[Warning_] = Field(default_factory=list)
     samples: dict[str, Any] = Field(

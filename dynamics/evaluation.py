@@ -15,6 +15,7 @@ from domain.jobs import Progress
 from domain.results import LyapunovSpectrum, ReconstructionReport, ValidPredictionTime
 from domain.specs import EvaluateSpec
 from dynamics.compiling import compile_reporting
+from dynamics.exponent_comparison import compare_lambda_max
 from dynamics.judgement import Findings, judge
 from dynamics.kernels import free_run, lyapunov_qr
 from dynamics.measures import (
@@ -59,6 +60,7 @@ def evaluate(
     spec: EvaluateSpec,
     lambda_max: float | None,
     reference_steps: tuple[int, int],
+    data_lambda_max: Quantity | None = None,
     reporter: Reporter | None = None,
 ) -> ReconstructionReport:
     """Measure a model against held-out segments, list of (T_i, N) in the series' own units, each without gaps.
@@ -71,8 +73,8 @@ def evaluate(
     `inputs`, of the same rows (T_i, K) in their own units, drive a model that has inputs. Its runs start in the first
     quarter of each segment and end with it, since nothing is known of later inputs; what they show is compared with the
     other three quarters, row by row under the same inputs, and there is no `d_stsp_long`. Its exponents are conditional. `lambda_max` (per time
-    unit) is that of the data: it sets the Lyapunov time and tells whether a cycle is a collapse. Too short a reference gives
-    verdict `undecided`, no error.
+    unit) is that of the data: it sets the Lyapunov time and tells whether a cycle is a collapse; `data_lambda_max` is the same
+    with its interval, for comparison with the model's own. Too short a reference gives verdict `undecided`, no error.
     """
     began, reporter = time.perf_counter(), reporter or Reporter()
     model = model.as_float64()
@@ -113,6 +115,7 @@ def evaluate(
         valid_prediction_time=valid,
         lyapunov_spectrum=spectrum,
         kaplan_yorke_dimension=dimension,
+        lambda_max_comparison=compare_lambda_max(data_lambda_max, spectrum, driven=model.inputs is not None),
         reference_steps=reference_steps,
         warnings=warnings,
         samples=_samples(model, runs),

@@ -7,10 +7,12 @@ import itertools
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.stats import norm
 
 from domain.specs import LyapunovSpec
 from dynamics.lyapunov import analyze, clock, verdict
 from dynamics.lyapunov.evidence import Recurrence
+from dynamics.lyapunov.surrogates import SurrogateTest
 from systems import henon, logistic
 
 
@@ -44,6 +46,86 @@ def test_fitted_model_is_never_replaced_when_asked_for():
     a = run(logistic(3000, 3.9), method="fitted-model")
     assert "QR" in a.lambda_max.method
     assert a.lambda_max.value == pytest.approx(0.4945, rel=0.05)
+
+
+def test_local_jacobians_of_henon_are_trusted_when_asked_for():
+    a = run(henon(5000), dt=0.5, method="local-jacobians")
+    np.testing.assert_allclose(a.lyapunov_spectrum.exponents, [0.41922 / 0.5, -1.62319 / 0.5], rtol=0.06)
+    assert a.lambda_max.ci[0] < 0.41922 / 0.5 < a.lambda_max.ci[1]
+    assert "Sano" in a.lambda_max.method
+    assert a.kaplan_yorke_dimension.value == pytest.approx(1.258, abs=0.03)
+    assert [m.method for m in a.methods if m.trusted] == ["local-jacobians"]
+    assert a.verdict.kind == "chaotic"
+    one = run(henon(2000), method="local-jacobians", n_exponents=1)
+    assert len(one.lyapunov_spectrum.exponents) == 1
+
+
+@pytest.mark.parametrize("method", ["auto", "fitted-model", "neighbor-divergence", "local-jacobians"])
+def test_every_method_is_answered_beside_the_trusted_one(method):
+    a = run(henon(3000), dt=0.5, method=method)
+    found = {m.method: m for m in a.methods}
+    assert set(found) == {"fitted-model", "neighbor-divergence", "local-jacobians"}
+    trusted = found.pop("fitted-model" if method == "auto" else method)
+    assert trusted.trusted
+    assert trusted.distance is None
+    assert trusted.lambda_max.value == a.lambda_max.value
+    assert trusted.lambda_max.ci == pytest.approx(a.lambda_max.ci)
+    level = a.lambda_max.level
+    for other in found.values():
+        assert not other.trusted
+        assert other.why
+        assert other.seconds > 0
+        assert other.lambda_max.value == pytest.approx(0.41922 / 0.5, rel=0.2)
+        halves = [(m.lambda_max.ci[1] - m.lambda_max.ci[0]) / 2 for m in (trusted, other)]
+        error = np.hypot(*halves) / norm.ppf(0.5 + level / 2)
+        assert other.distance == pytest.approx(abs(other.lambda_max.value - trusted.lambda_max.value) / error)
+    agreement = next(e for e in a.verdict.evidence if e.test == "method-agreement")
+    assert agreement.value == pytest.approx(min(m.distance for m in found.values()))
+
+
+def test_no_method_is_trusted_with_noise():
+    a = run(np.random.default_rng(2).standard_normal((2000, 2)))
+    assert not any(m.trusted for m in a.methods)
+    assert all("No method is trusted" in m.why for m in a.methods if m.lambda_max.value is not None)
+    assert next(m for m in a.methods if m.method == "fitted-model").lambda_max.value is None
+    assert all(m.distance is None for m in a.methods)
+    surrogates = next(e for e in a.verdict.evidence if e.test == "surrogates")
+    assert surrogates.supports in ("noise", "none")
+    assert a.diagnostics["surrogates"]["rank_p_value"] >= 0.05
+    assert a.correlation_dimension.value is None
+    assert "noise" in a.correlation_dimension.reason
+
+
+def test_too_few_states_for_neighbours_fall_back_and_say_so():
+    x = np.round(np.sin(0.3 * np.arange(260)), 6)[:, None]
+    a = run(x, method="local-jacobians")
+    assert "no-neighbours" in codes(a)
+    assert "local-jacobians" in next(w.detail for w in a.warnings if w.code == "no-neighbours")
+
+
+def test_sampling_advice_in_numbers_and_words():
+    t = np.arange(6000)
+    sine = np.column_stack([np.cos(2 * np.pi * t / 400), np.sin(2 * np.pi * t / 400)])
+    found = run(sine, budget_seconds=3).diagnostics["sampling"]
+    assert found["samples_per_period"] == pytest.approx(400, rel=0.1)
+    assert found["use_every_steps"] >= 5
+    assert f"Oversampled {found['use_every_steps']}x: use every" in found["advice"]
+    assert found["correlation_time_steps"] == pytest.approx(400 * np.arccos(np.exp(-1)) / (2 * np.pi), abs=8)
+    coarse = np.column_stack([np.cos(2 * np.pi * t[:900] / 9.3), np.sin(2 * np.pi * t[:900] / 9.3)])
+    few = run(coarse, budget_seconds=3).diagnostics["sampling"]
+    assert "Coarsely sampled: 9 samples per mean period. Sample at least 2x as often" in few["advice"]
+    assert "every one counts" in run(henon(1000)).diagnostics["sampling"]["advice"]
+
+
+def test_recurrence_plot_and_dimension_are_in_the_answer():
+    a = run(henon(3000), dt=0.5)
+    plot = a.diagnostics["recurrence_plot"]
+    assert plot["states"] == 600
+    assert len(plot["counts"]) == 200
+    assert plot["recurrence_rate"] == pytest.approx(0.05, abs=1e-3)
+    assert 0.5 < plot["determinism"] < 1
+    assert a.correlation_dimension.value == pytest.approx(1.22, abs=0.08)
+    assert len(a.model_dump_json()) < 120_000
 
 
 def test_given_embedding_is_used_and_reported():
@@ -146,6 +228,12 @@ def test_exponents_are_withheld_where_no_nonlinear_model_was_found(monkeypatch):
     assert a.predictability.time is None
 
 
+def surrogates(sigmas, n=19):
+    """A test whose data lie `sigmas` standard deviations of the surrogates' errors below their mean."""
+    errors = 1.0 + 0.01 * np.linspace(-1, 1, n)
+    return SurrogateTest(float(1.0 - sigmas * np.std(errors, ddof=1)), errors, 10, 1000)
+
+
 FINDINGS = {
     "is_flow": True, "period_steps": 30.0, "lambda_max": -0.1, "lambda_low": -0.2, "lambda_high": 0.0, "sum_of_exponents": -1.0,
     "nearest_zero": -3.0, "linear_error": 0.8, "model_error": 0.8, "gain_error": 0.02, "horizon_steps": 30, "noise": 0.01,
@@ -162,7 +250,34 @@ FINDINGS = {
         ({"dimension": 2.0, "space_dimension": 2}, "noise"),
         ({"linear_error": 0.12, "model_error": 0.12}, "undecided"),
         ({"search_cut": True}, "undecided"),
+        ({"surrogates": surrogates(20.0)}, "undecided"),  # ruled out as linear noise, though no model was found
+        ({"surrogates": surrogates(1.0)}, "noise"),
+        ({"surrogates": surrogates(-1.0)}, "noise"),
     ],
 )
 def test_noise_is_not_said_against_evidence(change, kind):
     assert verdict.judge(verdict.Findings(**(FINDINGS | change))).kind == kind
+
+
+CHAOS = {
+    "lambda_max": 0.02, "lambda_low": 0.015, "lambda_high": 0.025, "linear_error": 0.7, "model_error": 0.35, "free_run": True,
+    "linear_best": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({}, "chaotic"),
+        ({"surrogates": surrogates(10.0)}, "chaotic"),
+        ({"surrogates": surrogates(0.0)}, "undecided"),
+        ({"surrogates": surrogates(0.0), "model_error": 0.02}, "chaotic"),  # forecasts no linear noise would allow
+    ],
+)
+def test_chaos_is_not_said_of_a_series_as_predictable_as_linear_noise(change, kind):
+    found = verdict.judge(verdict.Findings(**(FINDINGS | CHAOS | change)))
+    assert found.kind == kind
+    if "surrogates" in change:
+        item = next(e for e in found.evidence if e.test == "surrogates")
+        assert item.value == pytest.approx(change["surrogates"].sigmas)
+        assert item.supports == ("chaotic" if item.value > 3 else "noise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from domain.base import Quantity
 from domain.ids import new_id
 from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
@@ -20,12 +21,14 @@ def run(context: Context) -> Outcome:
     held_out = tuple(row.document["training"]["test_steps"]) if is_own else (0, given.row.n_steps)
     start, stop = reference_steps(request.params, held_out, given.row.n_steps)
     observed, inputs = given.between(start, stop)
+    lambda_max = _lambda_max(context, given, row.analysis_id if is_own else None)
     report = evaluate(
         model,
         observed,
         inputs=inputs,
         spec=request.params,
-        lambda_max=_lambda_max(context, given, row.analysis_id if is_own else None),
+        lambda_max=None if lambda_max is None else lambda_max.value,
+        data_lambda_max=lambda_max,
         reference_steps=(start, stop),
         reporter=context.reporter,
     )
@@ -39,7 +42,7 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _lambda_max(context: Context, given: SeriesInput, analysis_id: str | None) -> float | None:
+def _lambda_max(context: Context, given: SeriesInput, analysis_id: str | None) -> Quantity | None:
     """From the analysis of the model's training, or else the newest of the series; None without one."""
     row = find_analysis(context, given, analysis_id)
-    return None if row is None else row.document["lambda_max"]["value"]
+    return None if row is None else Quantity.model_validate(row.document["lambda_max"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.base import Document, Warning_
+from domain.base import Document, Quantity, Warning_
 from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, artifact_href, summary
 from domain.ids import new_id
 from domain.results import LyapunovAnalysis, ReconstructionReport, TrainingHistory
@@ -53,9 +53,7 @@ def reconstruct(
     stages = Stages(context.reporter, expected)
     analysis = _analyse(stages, given, lyapunov, existing_analysis)
     model, history = _train(stages, given, training, analysis.found, context.threads)
-    report = _evaluate(
-        given, model, history, evaluation, analysis.found.lambda_max.value, stages.reporter("evaluation")
-    )
+    report = _evaluate(given, model, history, evaluation, analysis.found.lambda_max, stages.reporter("evaluation"))
     row, artifacts = _save(context, given, analysis, model, history, report)
     made = [analysis_row(analysis.id, given, analysis.found)] if analysis.is_new else []
     return Outcome(row, (*made, *artifacts))
@@ -110,7 +108,7 @@ def _evaluate(
     model: TrainedModel,
     history: TrainingHistory,
     spec: EvaluateSpec,
-    lambda_max: float | None,
+    lambda_max: Quantity,
     reporter: Reporter,
 ) -> ReconstructionReport:
     """The report on the held-out part, or on the validation part (with a warning) where nothing was held out."""
@@ -122,7 +120,8 @@ def _evaluate(
         observed,
         inputs=inputs,
         spec=spec,
-        lambda_max=lambda_max,
+        lambda_max=lambda_max.value,
+        data_lambda_max=lambda_max,
         reference_steps=(start, stop),
         reporter=reporter,
     )
