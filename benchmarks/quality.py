@@ -1,6 +1,6 @@
 """How good the trained models are: the protocol of the published tables on Lorenz-63, an ECG and an EEG, with baselines.
 
-    python -m benchmarks.quality --data FOLDER [--systems lorenz ecg eeg] [--runs 20] [--race] [--output quality.json]
+    python -m benchmarks.quality --data FOLDER [--systems lorenz ecg eeg] [--runs 20] [--patient] [--race] [--output quality.json]
 
 Every run is one training as the service does it: `dynamics.training.train` with default parameters (several seeds, the best
 on training and validation data), tuned by one Lyapunov analysis of the training series. Then the protocol of Hess et al.
@@ -19,30 +19,36 @@ import os
 import statistics
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # its neighbours, whether run as a module or as a file
-from training import engines, machine, updates_per_second
+from parts.baselines import HORIZON, baselines, published_measures
+from training import SHALLOW, engines, machine, updates_per_second
 
 from domain.results import LyapunovAnalysis, TrainingHistory
 from domain.specs import EvaluateSpec, LyapunovSpec, TrainSpec
 from dynamics.evaluation import evaluate
 from dynamics.kernels import free_run
 from dynamics.lyapunov import analyze
-from dynamics.measures import d_h, d_stsp, prediction_error
+from dynamics.measures import prediction_error
 from dynamics.measures.prediction_error import FreeRun
 from dynamics.reporting import Diverged, Reporter
 from dynamics.training import train
+from dynamics.training.reference import ReferenceEngine
+from dynamics.training.settings import resolve
+from dynamics.training.split import split
 from models import TrainedModel
 from models.trained import Drive
 
-HORIZON = 20  # steps of the prediction error
 KEYS = ("d_stsp", "d_h", "prediction_error")
 SEED_STRIDE = 1000  # runs share no seed
+WHOLE_SERIES = {
+    "test_fraction": 0.0
+}  # the test series is another one, or by the protocol the same: nothing is held out of it
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,6 @@ class System:
     dt: float
     time_unit: str
     published: list[tuple[str, float, float | None, float | None]]
-    spec: dict[str, Any] = field(default_factory=dict)
     note: str = ""
 
 
@@ -98,15 +103,9 @@ SYSTEMS = {
             ("LSTM", 30.0, 0.2, 0.92),
             ("neural ODE", 20.0, 0.47, 0.55),
         ],
-        spec={"test_fraction": 0.0},
         note="in-sample, as published: test and training series are the same rows; nothing is held out but 5 % for validation",
     ),
 }
-
-
-def published_measures(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
-    """d_stsp and d_h of a generated series y against the test series x, both (T, N) in one unit."""
-    return {"d_stsp": d_stsp(x, y).value, "d_h": d_h(x, y).value}
 
 
 def measure(model: TrainedModel, test: np.ndarray) -> dict[str, float | None]:
@@ -125,6 +124,13 @@ def _runner(model: TrainedModel) -> FreeRun:
         return free_run(model, z0, n_steps, drive=drive)
 
     return run
+
+
+def default_amounts(system: System, rows: np.ndarray) -> dict[str, Any]:
+    """Updates and seeds of the default parameters, asked for by number with a budget that does not strike on a busy machine."""
+    spec = TrainSpec.model_validate(WHOLE_SERIES)
+    settings = resolve(spec, split([(0, rows)], spec), rows.shape[1], system.dt, None)
+    return {"updates": settings.updates, "seeds": settings.seeds, "budget_seconds": 3600}
 
 
 def load(folder: Path, system: System) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +173,7 @@ def run_once(
         "lambda_max": exponents[0] if exponents else None,
         "d_stsp_five_starts": report.d_stsp.value,
         "updates": history.updates,
+        "budget": history.settings["why"].get("budget"),
         "training_seconds": history.seconds,
         "compile_seconds": history.compile_seconds,
         "seeds": [s.outcome for s in history.seeds],
@@ -192,82 +199,6 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-# ---- baselines: what a number means
-
-
-def baselines(name: str, train_rows: np.ndarray, test: np.ndarray) -> dict[str, dict[str, float | None]]:
-    """Generators that know no dynamics, or only linear ones, under the same protocol; PE(20) where they predict."""
-    rng = np.random.default_rng(0)
-    mean, n = train_rows.mean(axis=0), len(test)
-    of_mean = float(((test - mean) ** 2).mean())
-    noise = rng.multivariate_normal(mean, np.cov(train_rows.T), size=n)
-    found = {
-        "mean of the training series": published_measures(test, np.tile(mean, (n, 1))) | {"prediction_error": of_mean},
-        "white noise with its covariance": published_measures(test, noise) | {"prediction_error": None},
-        **_autoregression(train_rows, test, rng),
-        "copy of the training series": published_measures(test, train_rows[:n]) | {"prediction_error": None},
-    }
-    if name == "lorenz":
-        for k in (1, 2):
-            found[f"floor: true system, orbit {k}"] = published_measures(test, true_lorenz(n, k)) | {
-                "prediction_error": None
-            }
-    return found
-
-
-def _lagged(rows: np.ndarray, order: int) -> np.ndarray:
-    """[1, x_{t-1}, ..., x_{t-order}] for t = order .. T: (T - order + 1, 1 + order N), the last row for the step after the end."""
-    count = len(rows) - order + 1
-    parts = [rows[order - 1 - k : order - 1 - k + count] for k in range(order)]
-    return np.concatenate([np.ones((count, 1)), *parts], axis=1)
-
-
-def _autoregression(rows: np.ndarray, test: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float | None]]:
-    """VAR(p) with Gaussian noise of its residuals' covariance, p in 1..10 by the Bayesian criterion (Luetkepohl 2005, 4.3)."""
-    n = rows.shape[1]
-
-    def fit(order: int) -> tuple[float, np.ndarray, np.ndarray]:
-        design, target = _lagged(rows, order)[:-1], rows[order:]
-        weights = np.linalg.lstsq(design, target, rcond=None)[0]
-        covariance = np.cov((target - design @ weights).T, bias=True).reshape(n, n)
-        criterion = np.linalg.slogdet(covariance)[1] + weights.size * np.log(len(target)) / len(target)
-        return float(criterion), weights, covariance
-
-    order = min(range(1, 11), key=lambda p: fit(p)[0])
-    _, weights, covariance = fit(order)
-    shocks = rng.multivariate_normal(np.zeros(n), covariance, size=len(test) + len(test) // 4)
-    past = test[:order][::-1].copy()  # newest first
-    generated = np.empty_like(shocks)
-    with np.errstate(all="ignore"):
-        for t, shock in enumerate(shocks):
-            generated[t] = weights[0] + past.reshape(-1) @ weights[1:] + shock
-            past = np.concatenate([generated[t : t + 1], past[:-1]])
-        found = published_measures(test, generated[len(test) // 4 :])
-    state = _lagged(test, order)[: len(test) - order + 1 - HORIZON]
-    for _ in range(HORIZON):
-        state = np.concatenate([state[:, :1], state @ weights, state[:, 1 : 1 + (order - 1) * n]], axis=1)
-    error = float(((state[:, 1 : 1 + n] - test[order - 1 + HORIZON :]) ** 2).mean())
-    return {f"VAR({order}) + noise": found | {"prediction_error": error}}
-
-
-def true_lorenz(n_steps: int, seed: int, dt: float = 0.01) -> np.ndarray:
-    """Lorenz-63 (sigma 10, rho 28, beta 8/3) by Runge-Kutta 4 from a random point, transient dropped, standardised."""
-
-    def slope(v: np.ndarray) -> np.ndarray:
-        return np.array([10 * (v[1] - v[0]), v[0] * (28 - v[2]) - v[1], v[0] * v[1] - 8 / 3 * v[2]])
-
-    v = np.random.default_rng(seed).normal(size=3) + np.array([0, 0, 25.0])
-    orbit = np.empty((n_steps + 2000, 3))
-    for t in range(len(orbit)):
-        a = slope(v)
-        b = slope(v + dt / 2 * a)
-        c = slope(v + dt / 2 * b)
-        v = v + dt / 6 * (a + 2 * b + 2 * c + slope(v + dt * c))
-        orbit[t] = v
-    orbit = orbit[2000:]
-    return (orbit - orbit.mean(axis=0)) / orbit.std(axis=0)
-
-
 # ---- output
 
 
@@ -281,16 +212,17 @@ def line(name: str, values: dict[str, Any]) -> str:
     return f"  {name:36s}" + "".join(f"{number(key):>20s}" for key in KEYS)
 
 
-def benchmark(name: str, folder: Path, runs: int) -> dict[str, Any]:
+def benchmark(name: str, folder: Path, runs: int, patient: bool) -> dict[str, Any]:
     system = SYSTEMS[name]
     rows, test = load(folder, system)
+    amounts = default_amounts(system, rows) if patient else {}
     print(f"\n{name}: {system.note}\n  {'':36s}{'d_stsp':>20s}{'d_h':>20s}{'PE(20)':>20s}", flush=True)
     began = time.process_time()
     analysis = analyze([rows], dt=system.dt, time_unit=system.time_unit, spec=LyapunovSpec())
     analysis_seconds = time.process_time() - began
     done = []
     for k in range(runs):
-        spec = TrainSpec.model_validate({"seed": SEED_STRIDE * (k + 1), **system.spec})
+        spec = TrainSpec.model_validate({"seed": SEED_STRIDE * (k + 1), **WHOLE_SERIES, **amounts})
         done.append(run_once(system, rows, test, analysis, spec))
         print(line(f"run {k + 1}: {done[-1]['verdict']}", done[-1]), flush=True)
     total, others = summary(done), baselines(name, rows, test)
@@ -330,10 +262,11 @@ def race(folder: Path, n_seeds: int = 5, schedules: tuple[int, ...] = (1500, 300
     table: list[dict[str, Any]] = []
     eager_rate, best = 0.0, np.inf
     for updates in schedules:
-        runs = [_timed(rows, test, {"seeds": 1, "updates": updates, "seed": k}) for k in range(n_seeds)]
+        runs = [_timed(rows, test, {"seeds": 1, "updates": updates, "seed": k, **WHOLE_SERIES}) for k in range(n_seeds)]
         if not eager_rate:
-            reference = engines(3, 3, runs[0]["hidden_dim"], runs[0]["sequence_length"], "identity")[1]
-            eager_rate = updates_per_second(reference, 6.0)
+            eager = engines(3, SHALLOW | runs[0]["sizes"])[1]
+            assert isinstance(eager, ReferenceEngine)
+            eager_rate = updates_per_second(eager, 6.0)
         middle = [_median([r[key] for r in runs]) for key in ("seconds", "d_stsp", "d_h")]
         best = min(best, middle[1])
         values = (updates, middle[0], updates / eager_rate, middle[1], middle[2], best)
@@ -349,7 +282,7 @@ def _timed(rows: np.ndarray, test: np.ndarray, spec: dict[str, Any]) -> dict[str
     model, history = fit(SYSTEMS["lorenz"], rows, None, TrainSpec.model_validate(spec))
     spent = time.process_time() - began - history.compile_seconds
     sizes = {name: history.settings[name] for name in ("hidden_dim", "sequence_length")}
-    return {"seconds": spent, **sizes, **measure(model, test)}
+    return {"seconds": spent, "sizes": sizes, **measure(model, test)}
 
 
 def _median(values: list[float | None]) -> float:
@@ -374,6 +307,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the series")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument(
+        "--patient", action="store_true", help="let no budget strike: for machines with other work to do"
+    )
     parser.add_argument("--race", action="store_true", help="seconds to quality against eager torch as well")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
@@ -385,7 +321,7 @@ def main() -> None:
         return
     document: dict[str, Any] = {"machine": machine(), "protocol": "Hess et al. 2023", "systems": {}}
     for name in arguments.systems:
-        document["systems"][name] = benchmark(name, folder, arguments.runs)
+        document["systems"][name] = benchmark(name, folder, arguments.runs, arguments.patient)
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.race:
         document["seconds_to_quality"] = race(folder)
