@@ -17,7 +17,10 @@ from dynamics.lyapunov.clock import Clock
 N_SURROGATES = 19  # 1 / (19 + 1) = 0.05, one-sided
 MAX_ROWS = 1500
 MAX_CHANNELS = 3
-MIN_ROWS = 360  # a flow's thirty periods: a random walk has fewer, whatever its length, and is not stationary
+MIN_ROWS = 200
+STATIONARY_ROWS = (
+    360  # a flow's thirty periods: a random walk has fewer, whatever its length, and is no stationary noise
+)
 SAMPLES_PER_PERIOD = 12  # of a flow, after thinning
 ROUNDS = 12
 N_REFERENCES = 400
@@ -46,6 +49,11 @@ class SurrogateTest:
         return float((np.mean(self.surrogate_errors) - self.error) / max(spread, 1e-12))
 
     @property
+    def decisive(self) -> bool:
+        """Whether the series is long enough for a drift not to pass for structure, and for chaos not to be missed."""
+        return self.rows >= STATIONARY_ROWS
+
+    @property
     def rejected(self) -> bool:
         """Whether linear noise is clearly ruled out: no surrogate is as predictable, and by more than chance gives."""
         return self.p <= 1.0 / (len(self.surrogate_errors) + 1) and self.sigmas > CLEAR
@@ -69,7 +77,7 @@ def surrogate_test(
 
     segments (T_i, N); a flow is thinned to about 12 samples per period, the longest segment is used, cut where its ends
     fit (a jump between them would be a feature that surrogates cannot have). `delay` in steps and `dimension` are of the
-    delay vectors of one channel. None for fewer than 360 rows (after thinning) or a stretch that does not vary. A rejection says that the
+    delay vectors of one channel. None for fewer than 200 rows (after thinning) or a stretch that does not vary. A rejection says that the
     series is not stationary linear noise: nonlinear, or not stationary. It is not a proof of chaos.
     """
     every = max(1, round(period_steps / SAMPLES_PER_PERIOD)) if is_flow else 1

@@ -145,10 +145,11 @@ def _surrogates(test: SurrogateTest) -> Evidence:
     return Evidence(
         test="surrogates",
         value=test.sigmas,
-        supports="chaotic" if test.rejected else "noise" if test.p > 0.1 else "none",
+        supports="none" if not test.decisive else "chaotic" if test.rejected else "noise" if test.p > 0.1 else "none",
         detail=f"{test.horizon_steps} steps ahead neighbours forecast the data to {test.error:.3g}, {len(test.surrogate_errors)} series of "
         f"linear noise with the same spectrum and values to {mean:.3g} standard deviations on average: rank p = {test.p:.2g}. The value is "
-        "the distance in standard deviations of the surrogates; a large one rules out stationary linear noise.",
+        "the distance in standard deviations of the surrogates; a large one rules out stationary linear noise."
+        + ("" if test.decisive else " Under thirty periods a drift looks like that, too."),
     )
 
 
@@ -173,7 +174,8 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "undecided",
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
             )
-        if f.surrogates is not None and f.surrogates.p > 0.1 and f.gain < STRONG_GAIN:
+        linear = f.surrogates is not None and f.surrogates.decisive and f.surrogates.p > 0.1
+        if linear and f.gain < STRONG_GAIN:
             return (
                 "undecided",
                 "The fitted model is chaotic, yet noise with the same spectrum is as predictable as the series.",
@@ -194,6 +196,8 @@ def _doubt_of_noise(f: Findings) -> str:
     """What speaks against noise although no nonlinear model was found; empty if nothing does."""
     if f.search_cut:
         return "the budget ended before enough models were tried: raise budget_seconds"
+    if f.is_flow and f.surrogates is None:
+        return "it could not be compared with linear noise: too few periods, or nothing left of the budget"
     if f.model_error < PREDICTABLE:
         return f"{f.horizon_steps} steps are forecast to {f.model_error:.2g} standard deviations, which is no noise"
     if f.surrogates is not None and f.surrogates.rejected:

@@ -232,7 +232,8 @@ def test_lorenz_is_told_from_its_own_surrogate(lorenz_series, columns, share, cl
 
 def test_a_random_walk_has_too_few_periods(clock):
     walk = standard(np.cumsum(np.random.default_rng(8).standard_normal((5000, 1)), axis=0))
-    assert surrogate_test([walk], True, 300.0, 75, 3, 0, clock) is None
+    assert surrogate_test([walk[:4000]], True, 300.0, 75, 3, 0, clock) is None
+    assert not surrogate_test([walk], True, 250.0, 62, 3, 0, clock).decisive
 
 
 def test_surrogates_hear_a_stop():
