@@ -3,6 +3,7 @@ import { get } from "./api.js";
 import { duration, el, interval, num, plural, table, warningList, withUnit } from "./dom.js";
 import { legend, lineChart, spectrumChart } from "./charts.js";
 import { attractors } from "./attractor.js";
+import { diagnosticsCard } from "./diagnostics.js";
 import { forecastCard, forecastView } from "./forecast.js";
 import { evaluationView } from "./evaluation.js";
 import { measuresCard } from "./measures.js";
@@ -14,7 +15,7 @@ export function resultOf(context, { type, id }) {
 
 export async function analysisView(context, id, embedded = false) {
   const analysis = await get(`/v1/analyses/${id}`);
-  return el("div", {}, embedded ? null : el("h1", {}, "Lyapunov analysis"), verdictCard(analysis, null), spectrumCard(analysis, null));
+  return el("div", {}, embedded ? null : el("h1", {}, "Lyapunov analysis"), verdictCard(analysis, null), spectrumCard(analysis, null), diagnosticsCard(analysis));
 }
 
 export async function modelView(context, id, embedded = false) {
@@ -30,6 +31,7 @@ export async function modelView(context, id, embedded = false) {
     verdictCard(analysis, model.report),
     attractorCard(model.report, model.channels, analysis, model.input_channels?.length > 0),
     spectrumCard(analysis, model.report),
+    analysis ? diagnosticsCard(analysis) : null,
     await forecastCard(context, model, series),
     measuresCard(model.report),
     trainingCard(model),
@@ -112,6 +114,7 @@ function spectrumCard(analysis, report) {
     given.length ? [legend(given.map((s) => [s.kind, s.name])), spectrumChart(given, unit), table(head, rows, `Exponents in ${unit} (nats)`)] : null,
     sources.filter((s) => s.reason).map((s) => el("p.fine", {}, `${s.name}: ${s.reason}`)),
     given.filter((s) => s.method).map((s) => el("p.fine", {}, `${s.name}: ${s.method}`)),
+    report?.lambda_max_comparison?.detail ? el("p", {}, report.lambda_max_comparison.detail) : null,
   );
 }
 

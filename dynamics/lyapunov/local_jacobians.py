@@ -24,6 +24,7 @@ FLAT, FLAT_DELAYED = (
     0.002,
     0.02,
 )  # of a neighbourhood's radius: thinner directions are damped; delay vectors have spurious ones
+BIAS, BIAS_DELAYED = 0.1, 0.2  # of lambda_max: standard error for what neither time nor the number of neighbours shows
 SKILLED = 0.5  # share of the variance of neighbours' images that trustworthy local maps explain
 MAX_SCATTER = 0.25  # of lambda_max between numbers of neighbours
 SILENT = 256  # reference states between two signs of life
@@ -34,7 +35,7 @@ class LocalJacobians:
     """Exponents per sampling step, descending, -inf for a direction in which every neighbourhood is flat."""
 
     exponents: np.ndarray  # (m,)
-    errors: np.ndarray  # (m,) standard errors: batch means, and the scatter between numbers of neighbours
+    errors: np.ndarray  # (m,) standard errors: batch means, scatter between numbers of neighbours, and bias
     skill: float  # 1 - (error of the local maps) / (variance of the neighbours' images), of states that were left out
     scatter: float  # of lambda_max between numbers of neighbours, per sampling step
     n_neighbours: int
@@ -89,15 +90,19 @@ def local_jacobians(
     best = int(np.argmin(errors))
     tops = [float(g.mean(axis=0).max()) for g in found]
     scatter = float(np.std(tops, ddof=1)) if len(tops) > 1 else float("inf")
-    return _summary(found[best], 1.0 - errors[best] / spread, scatter, counts[best], evolve, stretches[whole].size)
+    unseen = (BIAS_DELAYED if delayed else BIAS) * abs(tops[best])
+    skill, n = 1.0 - errors[best] / spread, stretches[whole].size
+    return _summary(found[best], skill, scatter, unseen, counts[best], evolve, n)
 
 
-def _summary(growth: np.ndarray, skill: float, scatter: float, k: int, evolve: int, n: int) -> LocalJacobians:
+def _summary(
+    growth: np.ndarray, skill: float, scatter: float, unseen: float, k: int, evolve: int, n: int
+) -> LocalJacobians:
     """`growth` (B, m): mean log growth of each lane, in nats per sampling step."""
     with np.errstate(invalid="ignore"):
         mean, spread = growth.mean(axis=0), growth.std(axis=0, ddof=1) / np.sqrt(len(growth))
     order = np.argsort(-mean)
-    errors = np.hypot(spread, scatter)[order]
+    errors = np.sqrt(spread**2 + scatter**2 + unseen**2)[order]
     return LocalJacobians(mean[order], errors, float(skill), scatter, k, evolve, n)
 
 

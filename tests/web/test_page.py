@@ -116,6 +116,10 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
         ).to_be_visible()
 
     assert min(inked(page, 0), inked(page, 1)) > 1000
+    methods = page.get_by_role("region", name="Largest exponent by every method")
+    expect(methods.get_by_role("row")).to_have_count(4)
+    expect(methods.get_by_text("(trusted)")).to_have_count(1)
+    assert inked(page, 2) > 1000  # the recurrence plot
     page.locator("canvas").first.scroll_into_view_if_needed()
     before = page.locator("canvas").first.evaluate("c => c.toDataURL()")
     page.locator("canvas").first.press("ArrowLeft")
