@@ -1,9 +1,11 @@
-"""Our Lyapunov estimates beside nolds, against spectra computed here from each system's equations.
+"""Our Lyapunov estimates beside other packages', against spectra computed from each system's equations.
 
-    python benchmarks/lyapunov.py [--systems lorenz,henon] [--steps 10000] [--output lyapunov.json] [--no-peers]
+    python benchmarks/lyapunov.py [--systems lorenz,henon] [--steps 10000] [--folder DIR] [--output lyapunov.json] [--no-peers]
 
-Every system is seen in full and by its first coordinate, clean and with 1 % noise. References: QR of the exact tangent
-dynamics, float64. Errors are relative; a verdict counts as wrong where a control is called chaotic.
+Every system of `lyapunov_systems.py` is seen in full and by its first coordinate, clean and with 1 % noise. With --folder, every
+DIR/*.npz is one more: clean and noisy (T, m), true (descending exponents per time unit), meta (JSON with dt and ctrl, null for
+chaos). Seconds are CPU seconds of this process. Errors are relative; peers get the first coordinate, with their defaults: nolds,
+and NeuroKit2 where it is installed.
 """
 
 from __future__ import annotations
@@ -11,15 +13,15 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import platform
-import statistics
 import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,44 @@ import numpy as np
 
 from domain.specs import LyapunovSpec
 from dynamics.lyapunov import analyze
+
+sys.path.insert(0, str(Path(__file__).parent))
+import lyapunov_systems as systems
+
+MIN_CHAOS = 0.02  # lambda_max times mean period above which a peer without a verdict counts as saying "chaotic"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One system's series, clean and noisy, and its reference."""
+
+    name: str
+    clean: np.ndarray
+    noisy: np.ndarray
+    dt: float
+    chaotic: bool
+    truth: list[float]
+    error: list[float]
+
+
+def computed(names: list[str], n_steps: int, n_reference: int) -> Iterator[Series]:
+    """Systems of `lyapunov_systems.py`."""
+    for name in names:
+        system = systems.SYSTEMS[name]
+        x = systems.series(name, n_steps)
+        truth, error = systems.reference(name, x, n_reference)
+        noisy = x + 0.01 * x.std(axis=0) * np.random.default_rng(5).standard_normal(x.shape)
+        yield Series(name, x, noisy, system.dt or 1.0, system.chaotic, truth, error)
+
+
+def stored(folder: Path, n_steps: int) -> Iterator[Series]:
+    """Series with references in files."""
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as f:
+            meta = json.loads(str(f["meta"]))
+            clean, noisy = (np.asarray(f[k], dtype=float)[:n_steps] for k in ("clean", "noisy"))
+            truth, error = ([float(v) for v in np.atleast_1d(f[k])] for k in ("true", "true_se"))
+        yield Series(path.stem, clean, noisy, float(meta["dt"] or 1.0), meta["ctrl"] is None, truth, error)
 
 
 @functools.cache
@@ -41,183 +81,157 @@ def _nolds() -> types.ModuleType:
     return importlib.import_module("nolds.measures")
 
 
-@dataclass(frozen=True)
-class System:
-    """A flow (dt > 0, `rule` its vector field) or a map (dt = 0, `rule` one step)."""
-
-    rule: Callable[[np.ndarray], np.ndarray] | None
-    start: tuple[float, ...]
-    dt: float
-    chaotic: bool
-
-
-def lorenz(x: np.ndarray) -> np.ndarray:
-    return np.array([10 * (x[1] - x[0]), x[0] * (28 - x[2]) - x[1], x[0] * x[1] - 8 / 3 * x[2]])
-
-
-def roessler(x: np.ndarray) -> np.ndarray:
-    return np.array([-x[1] - x[2], x[0] + 0.2 * x[1], 0.2 + x[2] * (x[0] - 5.7)])
-
-
-def sprott_b(x: np.ndarray) -> np.ndarray:
-    return np.array([x[1] * x[2], x[0] - x[1], 1 - x[0] * x[1]])
-
-
-def rucklidge(x: np.ndarray) -> np.ndarray:
-    return np.array([-2 * x[0] + 6.7 * x[1] - x[1] * x[2], x[0], -x[2] + x[1] ** 2])
-
-
-def van_der_pol(x: np.ndarray) -> np.ndarray:
-    return np.array([x[1], (1 - x[0] ** 2) * x[1] - x[0]])
-
-
-def henon(x: np.ndarray) -> np.ndarray:
-    return np.array([1 - 1.4 * x[0] ** 2 + x[1], 0.3 * x[0]])
-
-
-def logistic(x: np.ndarray) -> np.ndarray:
-    return 3.9 * x * (1 - x)
-
-
-def delayed_logistic(x: np.ndarray) -> np.ndarray:
-    return np.array([2.27 * x[0] * (1 - x[1]), x[0]])
-
-
-SYSTEMS = {
-    "lorenz": System(lorenz, (1.0, 2.0, 20.0), 0.02, True),
-    "roessler": System(roessler, (1.0, 1.0, 0.0), 0.12, True),
-    "sprott-b": System(sprott_b, (0.1, 0.1, 0.1), 0.1, True),
-    "rucklidge": System(rucklidge, (1.0, 0.0, 4.5), 0.05, True),
-    "henon": System(henon, (0.1, 0.1), 0.0, True),
-    "logistic": System(logistic, (0.31,), 0.0, True),
-    "delayed-logistic": System(delayed_logistic, (0.5, 0.4), 0.0, True),
-    "van-der-pol": System(van_der_pol, (1.0, 0.0), 0.13, False),
-    "white-noise": System(None, (0.0, 0.0), 0.0, False),
-    "ar2-noise": System(None, (0.0, 0.0), 0.0, False),
-}
-SUBSTEPS = 4
-
-
-def jacobian(rule: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Exact for the quadratic and nearly so for the cubic rules above: central differences of step 1e-5."""
-    h = 1e-5
-    return np.column_stack([(rule(x + h * e) - rule(x - h * e)) / (2 * h) for e in np.eye(len(x))])
-
-
-def advance(system: System, x: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """State and tangent vectors one sample later."""
-    rule = system.rule
-    assert rule is not None
-    if system.dt == 0.0:
-        return rule(x), jacobian(rule, x) @ q
-    h = system.dt / SUBSTEPS
-    for _ in range(SUBSTEPS):
-        a, da = rule(x), jacobian(rule, x) @ q
-        b, db = rule(x + h / 2 * a), jacobian(rule, x + h / 2 * a) @ (q + h / 2 * da)
-        c, dc = rule(x + h / 2 * b), jacobian(rule, x + h / 2 * b) @ (q + h / 2 * db)
-        d, dd = rule(x + h * c), jacobian(rule, x + h * c) @ (q + h * dc)
-        x, q = x + h / 6 * (a + 2 * b + 2 * c + d), q + h / 6 * (da + 2 * db + 2 * dc + dd)
-    return x, q
-
-
-def simulate(system: System, name: str, n_steps: int, n_reference: int) -> tuple[np.ndarray, list[float]]:
-    """A series (n_steps, N) and the exponents per time unit from n_reference samples; empty for noise."""
-    rng = np.random.default_rng(11)
-    if system.rule is None:
-        x = rng.standard_normal((n_steps, 2))
-        if name.startswith("ar2"):
-            for t in range(2, n_steps):
-                x[t] += 1.6 * x[t - 1] - 0.8 * x[t - 2]
-        return x, []
-    x, q, total, series = np.array(system.start), np.eye(len(system.start)), np.zeros(len(system.start)), []
-    for t in range(-1000, max(n_steps, n_reference)):
-        if t >= 0 and len(series) < n_steps:
-            series.append(x)
-        x, v = advance(system, x, q)
-        q, r = np.linalg.qr(v)
-        if t >= 0:
-            total += np.log(np.abs(np.diag(r)))
-    return np.array(series), list(total / max(n_steps, n_reference) / (system.dt or 1.0))
-
-
-def peers(x: np.ndarray, dt: float) -> dict[str, dict[str, float]]:
-    """nolds with its defaults, on the first coordinate (it takes scalar series)."""
+def estimators() -> dict[str, Callable[[np.ndarray], float]]:
+    """lambda_max per step of a scalar series, by package, with its defaults."""
     nolds = _nolds()
-    found = {}
-    for label, estimate in (("nolds lyap_r", nolds.lyap_r), ("nolds lyap_e", lambda s: float(np.max(nolds.lyap_e(s))))):
-        began = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = float(estimate(x[:, 0])) / dt
-        found[label] = {"lambda_max": value, "seconds": time.perf_counter() - began}
+    found: dict[str, Callable[[np.ndarray], float]] = {
+        "nolds lyap_r": lambda s: float(nolds.lyap_r(s)),
+        "nolds lyap_e": lambda s: float(np.max(nolds.lyap_e(s))),
+    }
+    if importlib.util.find_spec("neurokit2") is not None:
+        neurokit = importlib.import_module("neurokit2")
+        found["NeuroKit2"] = lambda s: float(neurokit.complexity_lyapunov(s)[0])
     return found
 
 
+def peers(x: np.ndarray, dt: float) -> dict[str, dict[str, float | None]]:
+    """What other packages say about a scalar series (T,); None where they fail, with the reason printed."""
+    found: dict[str, dict[str, float | None]] = {}
+    for label, estimate in estimators().items():
+        began = time.process_time()
+        value: float | None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                value = estimate(x) / dt
+            except (ValueError, IndexError, np.linalg.LinAlgError) as reason:
+                print(f"{label}: {reason}", file=sys.stderr)
+                value = None
+        if value is not None and not np.isfinite(value):
+            value = None
+        found[label] = {"lambda_max": value, "seconds": time.process_time() - began}
+    return found
+
+
+def measured(s: Series, view: str, noise: float, with_peers: bool) -> dict[str, object]:
+    """One row: our answer and the peers' on the same series."""
+    x = s.noisy if noise else s.clean
+    y = x[:, :1] if view == "scalar" else x
+    began = time.process_time()
+    a = analyze([y], dt=s.dt, time_unit="", spec=LyapunovSpec(confidence_level=0.95, budget_seconds=600))
+    seconds = time.process_time() - began
+    period = a.diagnostics["sampling"]["mean_period_steps"] * s.dt
+    return {
+        "system": s.name, "view": view, "noise": noise, "reference": s.truth, "reference_error": s.error, "chaotic": s.chaotic,
+        "verdict": a.verdict.kind, "lambda_max": a.lambda_max.value, "ci": a.lambda_max.ci, "spectrum": a.lyapunov_spectrum.exponents,
+        "kaplan_yorke": a.kaplan_yorke_dimension.value, "seconds": seconds, "period": period,
+        "peers": peers(y[:, 0], s.dt) if with_peers and view == "scalar" else {},
+    }  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> list[dict[str, object]]:
+    names = args.systems.split(",") if args.systems else list(systems.SYSTEMS)
+    sources = stored(args.folder, args.steps) if args.folder else computed(names, args.steps, args.reference_steps)
+    analyze([np.random.default_rng(0).standard_normal((300, 1))], dt=1.0, time_unit="", spec=LyapunovSpec())  # compiles
     rows: list[dict[str, object]] = []
-    for name in args.systems.split(",") if args.systems else SYSTEMS:
-        system = SYSTEMS[name]
-        dt = system.dt or 1.0
-        clean, truth = simulate(system, name, args.steps, args.reference_steps)
-        for share in (0.0, 0.01):
-            x = clean + share * clean.std(axis=0) * np.random.default_rng(5).standard_normal(clean.shape)
-            for view, y in (("full", x), ("scalar", x[:, :1])):
-                if view == "scalar" and x.shape[1] == 1:
+    for series in sources:
+        for noise in (0.0, 0.01):
+            for view in ("full", "scalar"):
+                if view == "full" and series.clean.shape[1] == 1:
                     continue
-                a = analyze([y], dt=dt, time_unit="", spec=LyapunovSpec(confidence_level=0.95))
-                row: dict[str, object] = {
-                    "system": name, "view": view, "noise": share, "reference": truth, "chaotic": system.chaotic,
-                    "verdict": a.verdict.kind, "lambda_max": a.lambda_max.value, "ci": a.lambda_max.ci,
-                    "spectrum": a.lyapunov_spectrum.exponents, "seconds": a.seconds,
-                    "peers": peers(y, dt) if view == "scalar" and not args.no_peers else {},
-                }  # fmt: skip
-                rows.append(row)
-                print(json.dumps(row), flush=True)
+                rows.append(measured(series, view, noise, not args.no_peers))
+                print(json.dumps(rows[-1]), flush=True)
+                if args.output:
+                    save(args, rows)
     return rows
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """Median relative error of lambda_max, coverage of the 95 % interval, verdicts and seconds, per view and noise."""
-    lines = ["view    noise  error   covered  chaos found  false chaos  seconds  nolds lyap_r  nolds lyap_e"]
+def save(args: argparse.Namespace, rows: list[dict[str, object]]) -> None:
+    versions: dict[str, str | None] = {}
+    for package in ("nolds", "neurokit2"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    head = {"machine": platform.platform(), "steps": args.steps, "peers": versions}
+    args.output.write_text(json.dumps(head | {"table": table(rows).splitlines(), "rows": rows}, indent=1))
+
+
+def _dimension(exponents: list[float]) -> float:
+    sums = np.cumsum(exponents)
+    if not exponents or exponents[0] < 0 or sums[-1] >= 0:
+        return float("nan")
+    j = int(np.nonzero(sums >= 0)[0][-1])
+    return float(j + 1 + sums[j] / -exponents[j + 1])
+
+
+def _line(label: str, rows: list[dict], values: list[float | None], chaotic: list[bool], seconds: list[float]) -> str:
+    chaos = [i for i, r in enumerate(rows) if r["chaotic"]]
+    errors = [
+        1.0 if values[i] is None else abs(values[i] - rows[i]["reference"][0]) / rows[i]["reference"][0] for i in chaos
+    ]
+    return (
+        f"{label:30s} {100 * np.median(errors):7.2f} % {sum(e <= 0.1 for e in errors):5d} {sum(e <= 0.25 for e in errors):5d} of "
+        f"{len(chaos):<3d} {sum(chaotic[i] for i in chaos):6d} {sum(c for c, r in zip(chaotic, rows, strict=True) if not r['chaotic']):6d}"
+        f" of {len(rows) - len(chaos):<3d} {np.median(seconds):7.2f} {max(seconds):6.1f}"
+    )
+
+
+def table(rows: list[dict]) -> str:
+    """Per view and noise: error of lambda_max, verdicts and seconds, ours and the peers'; then what only we give."""
+    lines = [f"{'':30s}   median   <10%  <25%          found  false        s: median, max"]
     for view in ("full", "scalar"):
         for noise in (0.0, 0.01):
             group = [r for r in rows if r["view"] == view and r["noise"] == noise]
             chaos = [r for r in group if r["chaotic"]]
             if not chaos:
                 continue
-            known = [(r, r["reference"][0]) for r in chaos]  # type: ignore[index]
-            errors = [abs((r["lambda_max"] or 0.0) - t) / t for r, t in known]  # type: ignore[operator]
-            covered = [r["ci"] is not None and r["ci"][0] <= t <= r["ci"][1] for r, t in known]  # type: ignore[index]
-            others = [
-                statistics.median(abs(r["peers"][p]["lambda_max"] - t) / t for r, t in known)  # type: ignore[index]
-                if all(r["peers"] for r in chaos)
-                else float("nan")
-                for p in ("nolds lyap_r", "nolds lyap_e")
-            ]
+            said = [r["verdict"] == "chaotic" for r in group]
             lines.append(
-                f"{view:7s} {noise:5.2f} {100 * statistics.median(errors):5.1f} % {100 * np.mean(covered):6.0f} % "
-                f"{sum(r['verdict'] == 'chaotic' for r in chaos):6d}/{len(chaos):<5d} "
-                f"{sum(r['verdict'] == 'chaotic' for r in group if not r['chaotic']):8d} "
-                f"{statistics.median(float(r['seconds']) for r in group):11.1f} "  # type: ignore[arg-type]
-                f"{100 * others[0]:10.0f} % {100 * others[1]:10.0f} %"
+                _line(
+                    f"{view} {noise:g}: attractor",
+                    group,
+                    [r["lambda_max"] for r in group],
+                    said,
+                    [r["seconds"] for r in group],
+                )
             )
+            covered = sum(r["ci"] is not None and r["ci"][0] <= r["reference"][0] <= r["ci"][1] for r in chaos)
+            whole = [r for r in chaos if len(r["spectrum"]) == len(r["reference"]) and None not in r["spectrum"]]
+            note = f"  interval covers {covered} of {len(chaos)}"
+            if view == "full" and whole:
+                off = [
+                    sum(abs(a - b) for a, b in zip(r["spectrum"], r["reference"], strict=True))
+                    / sum(map(abs, r["reference"]))
+                    for r in whole
+                ]
+                dims = [abs((r["kaplan_yorke"] or np.nan) - _dimension(r["reference"])) for r in whole]
+                note += f"; spectrum off by {100 * np.median(off):.2f} %, Kaplan-Yorke dimension by {np.nanmedian(dims):.4f} (medians)"
+            lines.append(note)
+            for peer in group[0]["peers"]:
+                values = [r["peers"][peer]["lambda_max"] for r in group]
+                said = [v is not None and v * r["period"] > MIN_CHAOS for v, r in zip(values, group, strict=True)]
+                lines.append(
+                    _line(
+                        f"{view} {noise:g}: {peer}", group, values, said, [r["peers"][peer]["seconds"] for r in group]
+                    )
+                )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--systems", help="comma-separated names; default: all of " + ", ".join(SYSTEMS))
+    parser.add_argument("--systems", help="comma-separated names; default: all of " + ", ".join(systems.SYSTEMS))
+    parser.add_argument("--folder", type=Path, help="series in files instead of computed ones")
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--reference-steps", type=int, default=40_000)
+    parser.add_argument("--reference-steps", type=int, default=240_000)
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     rows = run(args)
     print(table(rows))
     if args.output:
-        args.output.write_text(
-            json.dumps({"machine": platform.platform(), "steps": args.steps, "rows": rows}, indent=1)
-        )
+        save(args, rows)
 
 
 if __name__ == "__main__":

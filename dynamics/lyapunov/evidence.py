@@ -83,4 +83,6 @@ def decay_ratio(segments: list[np.ndarray]) -> float:
     amplitude = np.array([float(np.sqrt(np.mean((p - rest) ** 2))) for p in pieces])
     if amplitude[0] <= 0 or np.any(amplitude[1:] > 1.1 * amplitude[:-1] + 0.02 * amplitude[0]):
         return 1.0
-    return float(amplitude[-1] / amplitude[0])
+    swing = [float(np.sqrt(np.mean((p - p.mean(axis=0)) ** 2))) for p in (pieces[0], pieces[-1])]
+    # a random walk, too, may come ever closer to where it ends, but it goes on swinging about every place on its way
+    return max(float(amplitude[-1] / amplitude[0]), swing[1] / max(swing[0], 1e-300))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ def block_numbers(states: States) -> list[np.ndarray]:
     return [np.arange(a, b) * N_BLOCKS // total for a, b in itertools.pairwise(edges)]
 
 
+@functools.lru_cache(maxsize=4)
 def _weak_operators(n: int, half_width: int, every: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
     """Matrices that integrate against phi and -phi', phi(u) = (1 - u^2)^7 on windows of 2 half_width + 1 samples.
 

@@ -109,10 +109,9 @@ def bases(states: States, is_flow: bool) -> Iterator[Basis]:
         if degree > 1 and polynomial_size(m, degree) > min(limit, MAX_MONOMIALS):
             break
         yield polynomial(m, degree)
-    if is_flow:
-        for power, n_knots in HINGES:
-            if m * n_knots + polynomial_size(m, 2) <= limit:
-                yield with_hinges(states.pooled(), 2, n_knots, power)
+    for power, n_knots in HINGES if is_flow else HINGES[1:]:
+        if m * n_knots + polynomial_size(m, 2) <= limit:
+            yield with_hinges(states.pooled(), 2, n_knots, power)
     yield from radial_bases(states, RADIAL)
 
 

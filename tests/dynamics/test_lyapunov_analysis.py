@@ -267,3 +267,22 @@ def test_a_regular_motion_gets_no_exponents_of_directions_it_does_not_show():
         assert result.lyapunov_spectrum.exponents == []
     else:
         assert abs(result.lambda_max.value) < 0.01
+
+
+def test_kinks_are_followed_by_piecewise_linear_functions():
+    """Chua's circuit with its ideal piecewise linear diode; the reference from the equations (48 long runs, QR) is 0.43."""
+
+    def chua(x):
+        diode = -5 / 7 * x[0] + 0.5 * (-8 / 7 + 5 / 7) * (abs(x[0] + 1) - abs(x[0] - 1))
+        return np.array([15.6 * (x[1] - x[0] - diode), x[0] - x[1] + x[2], -28.0 * x[1]])
+
+    a = run(integrate(chua, [0.7, 0.0, 0.0], 6000, 0.03, substeps=4), dt=0.03)
+    assert "piecewise linear" in a.lambda_max.method
+    assert a.lambda_max.value == pytest.approx(0.43, rel=0.1)
+    assert a.verdict.kind == "chaotic"
+
+
+def test_a_torus_under_noise_is_not_a_cycle():
+    t = np.arange(6000) * 0.1
+    x = (np.cos(t) + np.cos(np.sqrt(3) * t))[:, None]
+    assert run(noisy(x, 0.01, 3), dt=0.1).verdict.kind == "quasi-periodic"

@@ -335,6 +335,27 @@ def test_delay_and_dimension_of_a_sine_and_of_henon(clock):
     assert choose_dimension([path[:, :1]], 1, 1, clock)[0] == 2
 
 
+def test_a_random_walk_that_nears_its_end_does_not_decay():
+    """The benchmark's walk: its distance from where it ends shrinks throughout, its own swing does not."""
+    walk = np.cumsum(np.random.default_rng(11).standard_normal((10_000, 2)), axis=0)
+    pieces = np.array_split(walk, 10)
+    distance = np.array([np.sqrt(np.mean((p - pieces[-1].mean(axis=0)) ** 2)) for p in pieces])
+    assert distance[-1] < 0.2 * distance[0]
+    assert decay_ratio([walk]) > 0.5
+
+
+def test_a_map_that_dwells_is_no_flow():
+    """Holmes' cubic map stays on one side for long, so its lag-1 autocorrelation is 0.78; yet it jumps."""
+    x = np.array([0.3, 0.2])
+    series = np.empty((5000, 2))
+    for t in range(5000):
+        series[t] = x
+        x = np.array([x[1], -0.2 * x[0] + 2.77 * x[1] - x[1] ** 3])
+    found = inspect([series / series.std(axis=0)])
+    assert found.lag_one > 0.7
+    assert not found.is_flow
+
+
 def test_sampling_of_flows_and_maps():
     sine = np.sin(2 * np.pi / 30 * np.arange(5000))[:, None]
     found = inspect([sine])
