@@ -175,7 +175,7 @@ def _affine(
 
     Jacobians (R, fresh, m), forecasts of the states' images and the neighbours' mean images (R, fresh). Noise adds its
     variance to every direction of the neighbours' covariance, which would flatten the Jacobian: it is taken off where more
-    is left than taken (errors in variables: Fuller 1987, section 2.2). Directions thinner than `flat` radii are damped.
+    is left than taken (errors in variables: Fuller 1987). Directions thinner than `flat` radii are damped.
     """
     weight = fair[:, :, None].astype(float)
     total = np.maximum(weight.sum(axis=1), 1.0)

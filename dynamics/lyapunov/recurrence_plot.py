@@ -17,10 +17,10 @@ MIN_LINE = 2
 class Quantification:
     """Of the recurrent pairs farther apart in time than the Theiler window; lines are diagonals of at least MIN_LINE states."""
 
-    rate: float  # share of the pairs that are recurrent, eq. 42
-    determinism: float  # share of the recurrent pairs that lie on lines, eq. 45 with 48
-    mean_line: float  # states, eq. 49; 0 where there is no line
-    longest_line: int  # states, eq. 50
+    rate: float  # share of the pairs that are recurrent, RR
+    determinism: float  # share of the recurrent pairs that lie on lines, DET
+    mean_line: float  # states, L; 0 where there is no line
+    longest_line: int  # states
 
 
 @dataclass(frozen=True)

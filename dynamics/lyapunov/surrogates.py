@@ -114,7 +114,7 @@ def leading(x: np.ndarray, n: int) -> np.ndarray:
 def fitting_ends(x: np.ndarray, share: int = 10) -> np.ndarray:
     """The stretch of (T, N) whose ends fit best in value and in slope, beginning and ending in the outer tenths.
 
-    The Fourier transform closes a series to a ring (Schreiber & Schmitz 2000, Physica D 142, 346, section 4.6).
+    The Fourier transform closes a series to a ring (Schreiber & Schmitz 2000, Physica D 142, 346).
     """
     n = len(x) // share
     head, tail = x[:n], x[len(x) - n - 1 :]
@@ -130,7 +130,7 @@ def iaaft(x: np.ndarray, rng: np.random.Generator, rounds: int = ROUNDS) -> np.n
     """One surrogate (T, N) with the values of x and, nearly, its spectra and cross-spectra.
 
     Iterated amplitude-adjusted Fourier transform (Schreiber & Schmitz 1996, Phys. Rev. Lett. 77, 635); several channels keep
-    their phases relative to each other (Schreiber & Schmitz 2000, eq. 12 to 14). Ends with the exact values.
+    their phases relative to each other (Schreiber & Schmitz 2000). Ends with the exact values.
     """
     n = len(x)
     target = fft.rfft(x, axis=0)
