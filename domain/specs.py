@@ -105,7 +105,7 @@ class TrainSpec(Spec):
         default="auto", description="How many runs are trained; the best on validation data is kept."
     )
     budget_seconds: float = Field(
-        default=30.0, gt=0, le=86_400, description="Wall-clock seconds for training, compilation not counted."
+        default=60.0, gt=0, le=86_400, description="Wall-clock seconds for training, compilation not counted."
     )
     validation_fraction: float = Field(
         default=0.05, gt=0, lt=0.9, description="Tail of the training part that chooses among seeds and checkpoints."

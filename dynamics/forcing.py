@@ -16,7 +16,10 @@ from domain.results import LyapunovAnalysis
 from domain.training_specs import ForcingSpec, GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
 from models.base import Architecture, Params
 
-USUAL_ALPHA = 0.15  # what noisy, well-sampled flows want; chosen on Lorenz-63 over a hundred settings
+# Noisy teachers want weak forcing, or the map learns to contract too strongly (chosen on Lorenz-63 over a hundred settings);
+# clean ones want more, or the free runs settle on cycles (ECG, alpha 0.2 and less), and maps much more, whose Jacobians stretch
+# several times in a step (Hénon, alpha 0.34 and less). B^+ averages noise away (EEG).
+NOISY_ALPHA, CLEAN_ALPHA, COARSE_ALPHA, READ_OUT_ALPHA = 0.15, 0.3, 0.6, 0.2
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Forcing:
         longest = max(self.interval_steps, self.final_interval_steps)
         return math.ceil(longest + 3 * self.spread_steps) if longest else 0
 
+    @property
+    def forgetting(self) -> float:
+        """Share of the state that every step loses at least, alpha at its weakest; 0 unless generalised and not adaptive."""
+        if self.kind != "gtf" or self.adaptive:
+            return 0.0
+        return min(self.alpha, self.final_alpha or self.alpha)
+
     def replacement_alpha(self, k: int) -> float:
         """alpha of the k-th replacement: twice, then four times as strong, and so on in turn."""
         return min(0.9, self.alpha * (2, 4)[k % 2]) if self.automatic else self.alpha
@@ -51,6 +61,18 @@ def divergence_per_step(analysis: LyapunovAnalysis | None, dt: float) -> float |
     return analysis.lambda_max.value * dt
 
 
+def usual_alpha(observation: str, *, noisy: bool, coarse: bool) -> float:
+    """Strength of generalised forcing towards such data, the divergence of one step aside.
+
+    `noisy`: white noise on a smooth signal was found; `coarse`: a step changes much, as in a map or a sparsely sampled flow.
+    """
+    if noisy:
+        return NOISY_ALPHA
+    if observation == "affine":
+        return READ_OUT_ALPHA
+    return COARSE_ALPHA if coarse else CLEAN_ALPHA
+
+
 def resolve_forcing(
     spec: ForcingSpec | str,
     analysis: LyapunovAnalysis | None,
@@ -58,8 +80,12 @@ def resolve_forcing(
     sequence_length: int,
     *,
     squashed: bool = False,
+    usual: float = NOISY_ALPHA,
 ) -> tuple[Forcing, dict[str, str]]:
-    """The forcing to use, and why each `auto` became what it is; `squashed`: the map's units stay within (-1, 1)."""
+    """The forcing to use, and why each `auto` became what it is; `squashed`: the map's units stay within (-1, 1).
+
+    `usual`: alpha for data of this kind (`usual_alpha`), whatever their divergence.
+    """
     why: dict[str, str] = {}
     if isinstance(spec, str) and squashed:
         spec = SparseForcingSpec()
@@ -77,7 +103,7 @@ def resolve_forcing(
         if reason:
             why["interval_steps"] = reason
         return Forcing("stf", interval, spec.spread_steps, spec.final_interval_steps or 0), why
-    alpha, reason = _alpha(spec, growth)
+    alpha, reason = _alpha(spec, growth, usual)
     if reason:
         why["alpha"] = reason
     return Forcing(
@@ -99,13 +125,13 @@ def _interval(spec: SparseForcingSpec, growth: float | None, sequence_length: in
     return interval, f"ln 2 / (lambda_max dt) = {math.log(2) / growth:.3g} steps, the doubling time of an error"
 
 
-def _alpha(spec: GeneralizedForcingSpec, growth: float | None) -> tuple[float, str]:
+def _alpha(spec: GeneralizedForcingSpec, growth: float | None, usual: float) -> tuple[float, str]:
     if spec.alpha != "auto":
         return spec.alpha, ""
     balance = 0.0 if growth is None else 1 - math.exp(-growth)
-    if balance > USUAL_ALPHA:
+    if balance > usual:
         return balance, f"1 - exp(-lambda_max dt) = {balance:.3g}: less would not balance the divergence of one step"
-    return USUAL_ALPHA, f"the usual value; divergence of one step alone would need {balance:.2g}"
+    return usual, f"the usual value for such data; divergence of one step alone would need {balance:.2g}"
 
 
 def estimate_alpha(architecture: type[Architecture], params: Params, states: np.ndarray, estimate: str) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from domain.errors import ConstantSeries, ErrorItem, column_pointer
 from dynamics.input_channels import separate
+from dynamics.training.balance import balanced
 from dynamics.training.settings import Settings
 from dynamics.training.smoothing import smooth
 from dynamics.training.split import Segments, Split
@@ -56,13 +57,15 @@ def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingDa
         ]
 
     train, train_inputs = embedded(seen.train), standardised(driven.train)
+    series = np.concatenate(embedded(denoised(seen.train)))
+    starts = _starts(train, settings.sequence_length)
     return TrainingData(
         mean=mean,
         std=std,
         train=train,
         validation=embedded(seen.validation),
-        series=np.concatenate(embedded(denoised(seen.train))),
-        starts=_starts(train, settings.sequence_length),
+        series=series,
+        starts=starts if settings.observation == "affine" else balanced(series, starts, settings.sequence_length),
         input_mean=input_mean,
         input_std=input_std,
         train_inputs=train_inputs,

@@ -23,7 +23,7 @@ from dynamics.training.engines import make_engine
 from dynamics.training.ensemble import Ensemble
 from dynamics.training.parameters import restore
 from dynamics.training.seeds import SeedState
-from dynamics.training.selection import Judgement, Referee
+from dynamics.training.selection import LOSS_WEIGHT, Judgement, Referee
 from dynamics.training.settings import Settings, resolve
 from dynamics.training.split import Segments, Split, bounds, split
 from models import ARCHITECTURES
@@ -77,16 +77,30 @@ def train(
     at_once = (threads or len(os.sched_getaffinity(0))) if engine.side_by_side else 1
     ensemble = Ensemble(engine, judge, reporter, mark, at_once)
     states = ensemble.run()
-    best = _best(states, settings)
+    best, lost = _best(states, settings, lambda theta: referee.lost_states(build(theta).as_float64()))
     model = _finish(build, best, data, _card(settings, data, analysis, versions))
-    return model, _history(ensemble, states, best, settings, segments, parts, compile_seconds)
+    return model, _history(ensemble, states, best, lost, settings, segments, parts, compile_seconds)
 
 
-def _best(states: list[SeedState], settings: Settings) -> SeedState:
-    """The run to keep; one that has collapsed is kept, and called so, where there is no other."""
-    usable = [s for s in states if s.best is not None and s.best.outcome != "diverged"]
-    if usable:
-        return min(usable, key=lambda s: s.best.score)  # type: ignore[union-attr]
+def _best(
+    states: list[SeedState], settings: Settings, lost_states: Callable[[np.ndarray], float]
+) -> tuple[SeedState, dict[int, float]]:
+    """The run to keep, and the share of lost states of each finalist by its seed.
+
+    In the order of their scores runs are examined from rare states as well, until none that is left can be better.
+    One that has collapsed is kept, and called so, where there is no other.
+    """
+    kept, least, lost = None, np.inf, {}
+    usable = [(s.best.score, s) for s in states if s.best is not None and s.best.outcome != "diverged"]
+    for score, state in sorted(usable, key=lambda pair: pair[0]):
+        if score >= least:
+            break
+        assert state.best_theta is not None
+        lost[state.seed] = lost_states(state.best_theta)
+        if score + LOSS_WEIGHT * lost[state.seed] < least:
+            kept, least = state, score + LOSS_WEIGHT * lost[state.seed]
+    if kept is not None:
+        return kept, lost
     seen = "; ".join(f"seed {s.seed}: {_outcome(s)[1]}" for s in states)
     advice = ["a lower learning_rate.peak"]
     if settings.forcing.kind == "none":
@@ -144,6 +158,7 @@ def _history(
     ensemble: Ensemble,
     states: list[SeedState],
     best: SeedState,
+    lost: dict[int, float],
     settings: Settings,
     segments: Segments,
     parts: Split,
@@ -163,7 +178,7 @@ def _history(
         seconds=ensemble.seconds,
         compile_seconds=compile_seconds,
         engine=ensemble.engine.name,
-        seeds=[_seed_run(s, best) for s in states],
+        seeds=[_seed_run(s, best, lost.get(s.seed, 0.0)) for s in states],
         loss=[[float(u), v] for u, v in best.losses],
         settings=document,
         train_steps=bounds(parts.train, 0),
@@ -172,12 +187,14 @@ def _history(
     )
 
 
-def _seed_run(state: SeedState, best: SeedState) -> SeedRun:
+def _seed_run(state: SeedState, best: SeedState, lost: float) -> SeedRun:
     outcome, reason = _outcome(state)
     if state is best and outcome != "ok":
         why = f"the least bad of runs that all failed: {reason}"
     elif state is best:
         why = f"lowest score of its free runs, at update {state.best_update}"
+    elif outcome == "ok" and lost > 0:
+        why = f"{lost:.0%} of the recorded states, rare ones included, lead it away from the attractor"
     elif outcome == "ok":
         why = "another seed's free runs are closer to the data"
     else:

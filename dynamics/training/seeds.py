@@ -15,7 +15,7 @@ from dynamics.training.schedule import forcing_schedule, learning_rates
 from dynamics.training.selection import Judgement
 
 BLOCK_SECONDS = 0.1  # cancel, progress and budget are looked at between blocks
-CANDIDATES = np.linspace(0.6, 1.0, 9)  # shares of a run at which a checkpoint is judged by its free run
+FIRST_JUDGED = 0.76  # share of a run after which checkpoints are judged by their free runs
 KEPT_LOSSES = 500
 MEASURED_SECONDS = 1.0  # before the speed is believed
 
@@ -42,8 +42,9 @@ class SeedState:
         learner = Learner(*(part.copy() for part in self.learner))
         return replace(self, learner=learner, judged=list(self.judged), losses=list(self.losses))
 
-    def candidates(self) -> list[int]:
-        return sorted({max(1, round(self.total * share)) for share in CANDIDATES})
+    def candidates(self, moments: int) -> list[int]:
+        """Updates after which a checkpoint is judged."""
+        return sorted({max(1, round(self.total * share)) for share in np.linspace(FIRST_JUDGED, 1.0, moments)})
 
 
 class SeedRunner:
@@ -71,7 +72,8 @@ class SeedRunner:
 
     def _block(self) -> None:
         state, settings = self.state, self.engine.settings
-        target = next((c for c in state.candidates() if c > state.update), state.total)
+        candidates = state.candidates(settings.moments)
+        target = next((c for c in candidates if c > state.update), state.total)
         size = min(target - state.update, max(1, int(self.speed * BLOCK_SECONDS)))
         rates = learning_rates(
             settings.schedule, settings.peak_rate, settings.final_rate, state.update, size, state.total
@@ -83,7 +85,7 @@ class SeedRunner:
         state.update += done
         if done < size:
             state.diverged = state.finished = True
-        elif state.update in state.candidates():
+        elif state.update in candidates:
             self._consider()
             state.finished = state.update >= state.total
 

@@ -13,6 +13,7 @@ from scipy.signal import welch
 
 from domain.results import LyapunovAnalysis
 from dynamics.kernels import free_run, lyapunov_qr
+from dynamics.training.balance import leading_axes
 from dynamics.training.data import TrainingData
 from models.trained import Drive, TrainedModel
 
@@ -27,6 +28,7 @@ SPECTRUM_WEIGHT = 2.0  # Hellinger distances are bounded by 1, divergences of hi
 LATE_SIZE = 1_500  # parameters; larger models are run for fewer steps, down to a tenth, or judging would cost more than training
 COARSE_BINS, LEAST_COVERAGE, LOSS_WEIGHT = 8, 0.5, 10.0
 NEVER_THERE = 1e3
+MAX_CELLS, LASTING_EVERY = 256, 30
 EXPONENT_STARTS, EXPONENT_STEPS = 4, 5_000
 EXPONENT_TOLERANCE, EXPONENT_WEIGHT = (
     0.2,
@@ -63,7 +65,7 @@ class Referee:
         known = np.concatenate([*data.train, *data.validation])
         self.inputs = _end_to_end([*data.train_inputs, *data.validation_inputs])
         self.expected = _expected_exponent(analysis) if self.inputs is None else None
-        self.center, self.axes = _leading_axes(known)
+        self.center, self.axes = leading_axes(known)
         self.known = projected = self.project(known)
         spread = projected.std(axis=0)
         self.low, self.high = projected.min(axis=0) - 0.1 * spread, projected.max(axis=0) + 0.1 * spread
@@ -71,6 +73,8 @@ class Referee:
         self.histogram = self._histogram(projected, self.n_bins)
         coarse = self._histogram(projected, COARSE_BINS)
         self.mass = coarse / coarse.sum()
+        self.rare_rows = _one_row_of_each(self._cells(projected, COARSE_BINS), coarse)
+        self.rare_starts = known[self.rare_rows]
         longest = max([*data.train, *data.validation], key=len)
         self.window = int(min(1024, len(longest)))
         self.spectrum = _spectrum(longest, self.window)
@@ -100,13 +104,31 @@ class Referee:
                 NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error, exponent
             )
         d_h = float(np.mean(_hellinger(self.spectrum, _spectrum(runs, self.window))))
-        coverage = self._coverage(late) / self._reachable(len(late))[bounded]
+        ahead = RUN_STEPS + LATE_EVERY * np.arange(1, len(late) + 1)
+        coverage = self._coverage(late) / self._reachable(self.start_rows, ahead)[bounded]
         lost = 1 - np.mean(coverage > LEAST_COVERAGE) * np.mean(bounded)
         score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost + self._disagreement(exponent)
         if lost >= 0.5:
             why = f"{lost:.0%} of its free runs leave most of the attractor for a fixed point or a small cycle"
             return Judgement(score, "collapsed", why, d_stsp, d_h, error, exponent)
         return Judgement(score, "ok", "", d_stsp, d_h, error, exponent)
+
+    def lost_states(self, model: TrainedModel) -> float:
+        """Share of the states that the system was seen in, rare ones as much as frequent ones, from which the model is lost.
+
+        The runs of `judge` start where the data are dense and miss a spurious fixed point whose basin reaches but a thin part
+        of the recorded states, such as the transient at their beginning. Here one run starts in each coarse cell that the data
+        visit, at most 256 of them, the rarest first; it is lost by the same rule. Too slow for every checkpoint.
+        """
+        steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
+        drive = None if self.inputs is None else Drive(self.inputs, self.rare_rows + 1)
+        with np.errstate(all="ignore"):
+            late = model.observe(free_run(model, model.encode(self.rare_starts), steps, LASTING_EVERY, drive=drive))
+            bounded = (np.abs(late) < 1e3).all(axis=(0, 2))
+        coverage = np.zeros(len(bounded))
+        coverage[bounded] = self._coverage(self.project(late[:, bounded]))
+        reachable = self._reachable(self.rare_rows, LASTING_EVERY * np.arange(1, len(late) + 1))
+        return float(np.mean(coverage / reachable <= LEAST_COVERAGE))
 
     def exponent(self, model: TrainedModel, states: np.ndarray) -> float | None:
         """Largest Lyapunov exponent of the model's free runs, per time unit; None where nothing is known to compare it with.
@@ -135,13 +157,15 @@ class Referee:
         last = late[len(late) // 2 :]
         return np.array([self.mass[self._histogram(run, COARSE_BINS) > 0].sum() for run in last.swapaxes(0, 1)])
 
-    def _reachable(self, n_late: int) -> np.ndarray:
-        """(starts,): coverage by the data themselves; all of it, but for a driven model only what they visit under the same inputs."""
+    def _reachable(self, rows: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """(starts,): coverage by the data themselves, `ahead` steps after `rows`, in the last half of them.
+
+        All of it, but for a driven model only what the data visit under the same inputs.
+        """
         if self.inputs is None:
-            return np.ones(N_STARTS)
-        ahead = RUN_STEPS + LATE_EVERY * np.arange(n_late // 2 + 1, n_late + 1)
-        rows = (self.start_rows[:, None] + ahead) % len(self.known)
-        return np.array([self.mass[self._histogram(self.known[r], COARSE_BINS) > 0].sum() for r in rows])
+            return np.ones(len(rows))
+        visited = (rows[:, None] + ahead[len(ahead) // 2 :]) % len(self.known)
+        return np.array([self.mass[self._histogram(self.known[v], COARSE_BINS) > 0].sum() for v in visited])
 
     def project(self, points: np.ndarray) -> np.ndarray:
         return (points - self.center) @ self.axes
@@ -160,10 +184,18 @@ class Referee:
         return None if self.inputs is None else Drive(self.inputs, self.start_rows + ahead)
 
     def _histogram(self, points: np.ndarray, n_bins: int) -> np.ndarray:
+        cells = self._cells(points, n_bins)
+        return np.bincount(cells[cells >= 0], minlength=n_bins ** points.shape[1]).astype(float)
+
+    def _cells(self, points: np.ndarray, n_bins: int) -> np.ndarray:
+        """Number of the histogram's cell of each point, (T, d) -> (T,); -1 outside."""
         scaled = (points - self.low) / (self.high - self.low)
         inside = ((scaled >= 0) & (scaled < 1)).all(axis=1)
-        cells = np.ravel_multi_index(tuple((scaled[inside] * n_bins).astype(int).T), (n_bins,) * points.shape[1])
-        return np.bincount(cells, minlength=n_bins ** points.shape[1]).astype(float)
+        cells = np.full(len(points), -1)
+        cells[inside] = np.ravel_multi_index(
+            tuple((scaled[inside] * n_bins).astype(int).T), (n_bins,) * points.shape[1]
+        )
+        return cells
 
     def _divergence(self, points: np.ndarray) -> float | None:
         generated = self._histogram(points, self.n_bins)
@@ -200,14 +232,10 @@ def _probe(data: TrainingData) -> tuple[np.ndarray, np.ndarray | None]:
     return parts[longest], _end_to_end(inputs[longest : longest + 1])
 
 
-def _leading_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Up to three coordinates are taken as they are, more are projected onto three principal directions."""
-    n = points.shape[1]
-    if n <= 3:
-        return np.zeros(n), np.eye(n)
-    center = points.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov(points.T))
-    return center, directions[:, ::-1][:, :3]
+def _one_row_of_each(cells: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """First row in each cell that is visited, at most MAX_CELLS of them, those with the smallest counts."""
+    visited, rows = np.unique(cells, return_index=True)
+    return rows[np.argsort(counts[visited], kind="stable")][:MAX_CELLS]
 
 
 def _bins(n_points: int, dimension: int) -> int:

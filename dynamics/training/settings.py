@@ -11,13 +11,23 @@ from domain.errors import ErrorItem, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.specs import TrainSpec
-from dynamics.forcing import Forcing, resolve_forcing
+from dynamics.forcing import Forcing, resolve_forcing, usual_alpha
 from dynamics.sizing import Sizing, choose, matrix_weights
 from dynamics.training.smoothing import windows
 from dynamics.training.split import Split
 from models.base import Size
 
-UPDATES, SEEDS, LONGEST_SEQUENCE = 12_000, 10, 200
+STEPS = 2_000_000  # updates times steps of a sequence that bring a shallow map of 600 weights near the floor
+OTHER_STEPS = 2_400_000  # of other maps
+BUDGET_SHARE = 0.6  # at the nominal speed: machines are slower, or busy
+MOST_SEEDS, FEW_SEEDS, QUICK_SECONDS = 10, 4, 5.5  # more than a few seeds only where all take a few nominal seconds
+FEW_MOMENTS, MANY_MOMENTS = 9, 25
+COARSE = 0.1
+LONGEST_SEQUENCE, WIDE = 200, 4096
+REACH, WIDE_REACH = (
+    15,
+    5,
+)  # lengths in 1 / alpha, in which forcing forgets: at equal cost more updates beat longer sequences
 NOMINAL_SPEED = 1e11  # floating-point operations per second of two ordinary cores; a figure, not a measurement,
 # so that the same request trains the same model on an idle and on a busy machine
 TORCH_STEP_SECONDS = 1.5e-4  # of one time step forward and backward in eager torch, whatever the size: launching it
@@ -58,6 +68,7 @@ class Settings:
     noise: float
     regularisers: Regularisers
     seeds: int
+    moments: int  # checkpoints of each seed that are judged
     budget_seconds: float
     precision: str
     standardize: bool
@@ -89,12 +100,17 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
     why |= sizing.why
     weights = matrix_weights(sizing.map, sizing.size)
     length = _sequence_length(spec, parts, lags, weights // 2, why)
-    forcing, reasons = resolve_forcing(spec.forcing, analysis, dt, length, squashed=sizing.map.squashed)
-    engine = _engine(spec, why)
+    smoothing = windows(spec, parts.train, n_channels, why)
     alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
+    tuned = alone and sizing.architecture in ONE_CYCLE_PEAKS  # what follows was measured on these
+    usual = usual_alpha(sizing.observation, noisy=any(smoothing) or not tuned, coarse=_coarse(parts))
+    forcing, reasons = resolve_forcing(spec.forcing, analysis, dt, length, squashed=sizing.map.squashed, usual=usual)
+    engine = _engine(spec, why)
+    if spec.sequence_length == "auto" and tuned and forcing.forgetting > 0:
+        length = _remembered(length, forcing.forgetting, weights // 2, why)
     rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" else length
     seconds = _update_seconds(weights * length * spec.batch_size, rounds, engine)
-    updates, seeds = _amount(spec, seconds, why)
+    updates, seeds = _amount(spec, seconds, (_enough(weights) if tuned else OTHER_STEPS) // length, why)
     return Settings(
         architecture=sizing.architecture,
         latent_dim=sizing.size.latent,
@@ -103,11 +119,12 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
         observation=sizing.observation,
         forcing=forcing,
         lags=lags,
-        smoothing=windows(spec, parts.train, n_channels, why),
+        smoothing=smoothing,
         sequence_length=length,
         updates=updates,
         peak_rate=_peak_rate(spec, updates, sizing, why),
         seeds=seeds,
+        moments=_moments(seconds * updates, weights),
         engine=engine,
         **_as_asked(spec),
         why=why | reasons,
@@ -171,12 +188,29 @@ def _sequence_length(spec: TrainSpec, parts: Split, lags: list[int], size: int, 
         )
     if spec.sequence_length != "auto":
         return spec.sequence_length
-    longest = LONGEST_SEQUENCE if size < 4096 else LONGEST_SEQUENCE // 4
+    longest = LONGEST_SEQUENCE if size < WIDE else LONGEST_SEQUENCE // 4
     length = max(SHORTEST_SEQUENCE, min(longest, rows // 4))
     why["sequence_length"] = (
         f"usual for {size} weights a layer" if length == longest else f"a quarter of the {rows} rows for training"
     )
     return length
+
+
+def _coarse(parts: Split) -> bool:
+    """Whether a step changes the data much: 1 - autocorrelation at lag 1, mean over channels, is more than COARSE."""
+    together = np.concatenate([values for _, values in parts.train])
+    steps = np.concatenate([np.diff(values, axis=0) for _, values in parts.train])
+    variance = together.var(axis=0)
+    varying = variance > 0
+    return bool(varying.any() and np.mean((steps**2).mean(axis=0)[varying] / (2 * variance[varying])) > COARSE)
+
+
+def _remembered(length: int, forgetting: float, size: int, why: dict[str, str]) -> int:
+    """Steps of a sequence beyond which forcing of all units leaves nothing to learn from: a multiple of 1 / alpha."""
+    reach = max(LONGEST_SEQUENCE // 8, round((REACH if size < WIDE else WIDE_REACH) / forgetting))
+    if reach < length:
+        why["sequence_length"] = f"forcing by {forgetting:.2g} a step forgets sooner: more updates are worth more"
+    return min(length, reach)
 
 
 def _update_seconds(products: int, rounds: int, engine: str) -> float:
@@ -185,20 +219,31 @@ def _update_seconds(products: int, rounds: int, engine: str) -> float:
     return computing + (rounds * TORCH_STEP_SECONDS if engine == "torch" else 0.0)
 
 
-def _amount(spec: TrainSpec, update_seconds: float, why: dict[str, str]) -> tuple[int, int]:
+def _enough(weights: int) -> int:
+    """Updates times steps; larger maps need more of them, like the root of their size."""
+    return int(STEPS * min(4.0, max(1.0, (weights / 600) ** 0.5)))
+
+
+def _amount(spec: TrainSpec, update_seconds: float, enough: int, why: dict[str, str]) -> tuple[int, int]:
     """Updates and seeds: decided by the problem's size, so that the clock decides nothing about the model."""
-    affordable = 0.5 * spec.budget_seconds / update_seconds
-    seeds = SEEDS if spec.seeds == "auto" else spec.seeds
-    updates = UPDATES if spec.updates == "auto" else spec.updates
-    if spec.updates == "auto" and affordable < updates * (2 if spec.seeds == "auto" else seeds):
-        updates = max(500, int(affordable / (2 if spec.seeds == "auto" else seeds)) // 100 * 100)
+    affordable = BUDGET_SHARE * spec.budget_seconds / update_seconds
+    least = 2 if spec.seeds == "auto" else spec.seeds
+    updates = enough if spec.updates == "auto" else spec.updates
+    if spec.updates == "auto" and affordable < updates * least:
+        updates = max(500, int(affordable / least) // 100 * 100)
         why["updates"] = f"as many as the budget of {spec.budget_seconds:g} s affords at a nominal speed"
     elif spec.updates == "auto":
         why["updates"] = "enough for a one-cycle schedule to come near the floor"
-    if spec.seeds == "auto":
-        seeds = max(2, min(SEEDS, int(affordable / updates)))
-        why["seeds"] = "single runs collapse in up to a third of the cases; the best on validation data is kept"
-    return updates, seeds
+    if spec.seeds != "auto":
+        return updates, spec.seeds
+    why["seeds"] = "single runs collapse in up to a third of the cases; the best on validation data is kept"
+    quick = int(QUICK_SECONDS / (update_seconds * updates))
+    return updates, max(2, min(int(affordable / updates), max(FEW_SEEDS, min(MOST_SEEDS, quick))))
+
+
+def _moments(seconds: float, weights: int) -> int:
+    """Checkpoints to judge: free runs change from one to the next, so more of them where they are cheap beside training."""
+    return FEW_MOMENTS if seconds < QUICK_SECONDS or weights // 2 >= WIDE else MANY_MOMENTS
 
 
 def _peak_rate(spec: TrainSpec, updates: int, sizing: Sizing, why: dict[str, str]) -> float:
@@ -215,5 +260,6 @@ def _peak_rate(spec: TrainSpec, updates: int, sizing: Sizing, why: dict[str, str
     else:
         hidden = sizing.size.hidden
         why["learning_rate"] = f"the highest that holds for {updates} updates and {hidden} hidden units"
-    rate *= 1.0 if updates <= 20_000 else 0.5 if updates <= 60_000 else 0.25
+    short = updates <= (12_000 if hidden else 20_000) and hidden <= 100
+    rate *= 1.0 if short else 0.5 if updates <= 100_000 else 0.25
     return rate * min(1.0, 100 / hidden) if hidden else rate
