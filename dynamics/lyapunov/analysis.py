@@ -246,7 +246,7 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
     chaotic = lambda_max.value if kind in ("chaotic", "undecided") else None
     why = reason or (None if chaotic is not None else f"The motion is {kind}: errors do not grow exponentially.")
     dimension, entropy = _derived(work, unit, spec, reason)
-    setting = Setting(dt, unit, level, spec.method, reason)
+    setting = Setting(dt, unit, level, spec.method, reason, kind == "undecided")
     methods = compare(work.measured, work.fitted, work.modelled, work.checks, work.fitted_seconds, setting)
     agreed = agreement(methods)
     verdict = work.verdict.model_copy(update={"evidence": [*work.verdict.evidence, *([agreed] if agreed else [])]})

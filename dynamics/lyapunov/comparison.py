@@ -17,6 +17,7 @@ from dynamics.lyapunov.spectrum import Measured, from_divergence
 SOURCES = {"neighbour divergence": "neighbor-divergence", "local Jacobians": "local-jacobians"}
 AGREES = 2.0  # standard errors
 CLOSE = 0.15  # of lambda_max
+VAGUE = 0.5  # of lambda_max: a difference with a larger standard error tells nothing
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Setting:
     level: float
     asked: str  # LyapunovSpec.method
     reason: str | None  # why the analysis gives no exponents, if so
+    undecided: bool = False  # the verdict
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,20 @@ def _why(e: _Estimate, reference: _Estimate, trusted: bool, distance: float | No
     if setting.reason is not None:
         return f"No method is trusted with this series. {e.said}"
     if trusted:
-        chosen = "Asked for." if setting.asked == e.method else "Trusted."
-        return f"{chosen} {e.said}"
+        doubt = " The verdict is undecided: take the figure with doubt." if setting.undecided else ""
+        return f"{'Asked for.' if setting.asked == e.method else 'Trusted.'} {e.said}{doubt}"
     if distance is None or reference.value is None:
         return e.said
-    gap = abs(e.value - reference.value)
-    agrees = distance < AGREES or gap < CLOSE * abs(reference.value)
-    return f"{'Agrees with' if agrees else 'Differs from'} the trusted method. {e.said}"
+    gap, size = abs(e.value - reference.value), abs(reference.value)
+    if gap < CLOSE * size:
+        found = "Agrees with the trusted method."
+    elif distance >= AGREES:
+        found = "Differs from the trusted method."
+    elif float(np.hypot(e.error, reference.error)) > VAGUE * size:
+        found = "Too uncertain to be told from the trusted method."
+    else:
+        found = "Agrees with the trusted method within both errors."
+    return f"{found} {e.said}"
 
 
 def _fitted(fitted: Measured, modelled: Modelled, seconds: float) -> _Estimate:
