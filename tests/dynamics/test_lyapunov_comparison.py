@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from domain.specs import LyapunovSpec
+from dynamics.lyapunov import analyze
 from dynamics.lyapunov.comparison import Setting, _entry, _Estimate, agreement
+from dynamics.lyapunov.surrogates import fitting_ends, iaaft
+from systems import lorenz
 
 SETTING = Setting(dt=0.5, unit="1/s", level=0.95, asked="auto", reason=None)
 
@@ -69,3 +73,15 @@ def test_nothing_is_trusted_without_exponents():
 def test_asked_for_and_doubt_are_said():
     assert entries((0.4, 0.04), Setting(0.5, "1/s", 0.95, "fitted-model", None))[0].why.startswith("Asked for.")
     assert "with doubt" in entries((0.4, 0.04), Setting(0.5, "1/s", 0.95, "auto", None, undecided=True))[0].why
+
+
+@pytest.mark.parametrize("columns", [[0, 1, 2], [0]])
+def test_a_surrogate_of_lorenz_is_noise_and_lorenz_under_noise_is_chaotic(columns):
+    x = lorenz(6000)[:, columns]
+    noisy = x + 0.01 * x.std(axis=0) * np.random.default_rng(1).standard_normal(x.shape)
+    closed = fitting_ends(x)
+    fake = iaaft((closed - closed.mean(axis=0)) / closed.std(axis=0), np.random.default_rng(0), rounds=60)
+    verdicts = [
+        analyze([s], dt=0.02, time_unit="s", spec=LyapunovSpec(budget_seconds=15)).verdict.kind for s in (noisy, fake)
+    ]
+    assert verdicts == ["chaotic", "noise"]

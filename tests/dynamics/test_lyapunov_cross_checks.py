@@ -19,7 +19,7 @@ from dynamics.lyapunov.recurrence_plot import binned, quantify, recurrence_plot
 from dynamics.lyapunov.states import channels_as_states, delay_vectors
 from dynamics.lyapunov.surrogates import fitting_ends, iaaft, prediction_error, surrogate_test
 from dynamics.reporting import Interrupted, Reporter
-from systems import henon, logistic
+from systems import henon, logistic, lorenz
 
 
 @pytest.fixture
@@ -29,23 +29,6 @@ def clock():
 
 def standard(x):
     return (x - x.mean(axis=0)) / x.std(axis=0)
-
-
-def lorenz(n, dt=0.02):
-    def field(x):
-        return np.array([10 * (x[1] - x[0]), x[0] * (28 - x[2]) - x[1], x[0] * x[1] - 8 / 3 * x[2]])
-
-    x, out = np.array([1.0, 2.0, 20.0]), np.empty((n, 3))
-    for t in range(-500, n):
-        if t >= 0:
-            out[t] = x
-        for _ in range(2):
-            h = dt / 2
-            a = field(x)
-            b = field(x + h / 2 * a)
-            c = field(x + h / 2 * b)
-            x = x + h / 6 * (a + 2 * b + 2 * c + field(x + h * c))
-    return out
 
 
 @pytest.fixture(scope="module")
