@@ -223,6 +223,10 @@ def _document(work: Work, time_unit: str, spec: LyapunovSpec, clock: Clock) -> L
         reason = (
             "No model was found that forecasts the series beyond linear correlation: nothing to measure exponents on."
         )
+    elif kind == "undecided" and work.findings.lambda_high < 0:
+        reason = (
+            "The fitted model comes to rest although the series does not: its exponents are not those of the series."
+        )
     elif kind in ("periodic", "quasi-periodic") and work.findings.lambda_max * work.findings.period_steps > REGULAR:
         reason = (
             f"The motion is {kind}: states that it visits do not part. The fitted model expands in a direction in which "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import comb
@@ -115,3 +116,35 @@ def with_hinges(states: np.ndarray, degree: int, n_knots: int, power: int) -> Ba
     knots = (low[:, None] + (high - low)[:, None] * shares).ravel()
     variables = np.repeat(np.arange(states.shape[1]), n_knots)
     return Basis(degree, poly.parents, poly.variables, poly.centres, 0.0, knots, variables, power)
+
+
+def with_kinks(states: np.ndarray, degree: int, knots: np.ndarray, variables: np.ndarray) -> Basis:
+    """Monomials up to `degree` and piecewise linear functions with kinks at the given places."""
+    poly = polynomial(states.shape[1], degree)
+    return Basis(degree, poly.parents, poly.variables, poly.centres, 0.0, knots, variables, 1)
+
+
+def places_of_kinks(basis: Basis, weights: np.ndarray, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Where a fitted piecewise linear function has its kinks: knots and their variables.
+
+    A kink between two knots shows as weights on both, nearer the greater one; pairs with less than `share` of the strongest
+    pair's weight are no kinks.
+    """
+    strength = np.linalg.norm(weights[-len(basis.knots) :], axis=1)
+    pairs: list[tuple[int, int]] = []
+    for v in np.unique(basis.knot_variables):
+        mine = np.nonzero(basis.knot_variables == v)[0]
+        mine = mine[np.argsort(basis.knots[mine])]
+        pairs += itertools.pairwise(mine)
+    weight = np.array([strength[a] + strength[b] for a, b in pairs])
+    found: list[tuple[float, int]] = []
+    used: set[int] = set()
+    for i in np.argsort(weight)[::-1]:
+        a, b = pairs[i]
+        if weight[i] < share * weight.max() or a in used or b in used:
+            continue
+        used |= {a, b}
+        found.append(
+            (float((strength[a] * basis.knots[a] + strength[b] * basis.knots[b]) / weight[i]), basis.knot_variables[a])
+        )
+    return np.array([k for k, _ in found]), np.array([v for _, v in found], dtype=np.int64)

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dynamics.lyapunov import fitting
-from dynamics.lyapunov.basis import Basis, polynomial, polynomial_size, with_hinges, with_radial
+from dynamics.lyapunov.basis import (
+    Basis,
+    places_of_kinks,
+    polynomial,
+    polynomial_size,
+    with_hinges,
+    with_kinks,
+    with_radial,
+)
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import States
@@ -19,6 +27,7 @@ WORST = 3.0  # forecast errors are cut here, in standard deviations
 MAX_FEATURES = 300
 MAX_MONOMIALS = 210
 RADIAL = (60, 250)
+MAX_KINKS = 4
 HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
@@ -213,7 +222,31 @@ def search(
         best = min((c.score for c in found), default=np.inf)
         worse = worse + 1 if candidate.score > best - 0.03 and basis.degree > 1 else 0
         found.append(candidate)
+        if basis.power == 1 and len(basis.knots) > 0 and candidate.score < best:
+            found += sharpened(candidate, is_flow, half_width, clock, bound)
     return found
+
+
+def sharpened(candidate: Candidate, is_flow: bool, half_width: int, clock: Clock, bound: float) -> list[Candidate]:
+    """The same with a kink or few at the very places, if the piecewise linear function has no more: then it is exact.
+
+    Two knots about every kink, ever closer, tell where between them it lies.
+    """
+    states, basis = candidate.states, candidate.model.basis
+    knots, variables = places_of_kinks(basis, candidate.model.weights)
+    if len(knots) > MAX_KINKS:
+        return []
+    apart = 0.5 * float(np.min(np.diff(np.sort(basis.knots[basis.knot_variables == basis.knot_variables[0]]))))
+    for _ in range(4):
+        doubled = np.concatenate([knots - apart, knots + apart])
+        pair = with_kinks(states.pooled(), 2, doubled, np.concatenate([variables, variables]))
+        weights = fitting.refit(regression_of(states, pair, is_flow, half_width), candidate.ridge)
+        clock.tick()
+        low, high = (np.linalg.norm(part, axis=1) for part in np.split(weights[-2 * len(knots) :], 2))
+        knots = knots + apart * (high - low) / np.maximum(high + low, 1e-300)
+        apart /= 3.0
+    exact = with_kinks(states.pooled(), 2, knots, variables)
+    return [fit_candidate(states, exact, is_flow, half_width, candidate.horizon, clock, bound)]
 
 
 def choose(candidates: list[Candidate]) -> list[Candidate]:

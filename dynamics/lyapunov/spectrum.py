@@ -160,8 +160,12 @@ def measure(
         model, draws, states, n_exponents, None if free_growth is None else runner, turns, clock
     )
     total = sampling + parameters
-    if alternatives:
-        total[0, 0] += float(np.median(np.abs(np.array(alternatives) - chosen[:, 0].mean()))) ** 2
+    # a rival whose rate differs by more than the rate itself is no rival but a model that failed beside the data
+    gaps = np.abs(np.array(alternatives) - chosen[:, 0].mean())
+    if states.kind == "delay":
+        gaps = gaps[gaps <= abs(chosen[:, 0].mean())]
+    if len(gaps):
+        total[0, 0] += float(np.median(gaps)) ** 2
     if states.kind == "delay" and free_growth is not None:
         total[0, 0] += 0.25 * float(along[0] - free_growth[:, 0].mean()) ** 2
     order = np.argsort(chosen.mean(axis=0))[::-1]

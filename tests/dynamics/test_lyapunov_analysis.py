@@ -286,3 +286,16 @@ def test_a_torus_under_noise_is_not_a_cycle():
     t = np.arange(6000) * 0.1
     x = (np.cos(t) + np.cos(np.sqrt(3) * t))[:, None]
     assert run(noisy(x, 0.01, 3), dt=0.1).verdict.kind == "quasi-periodic"
+
+
+@pytest.mark.parametrize("columns", [[0, 1], [0]])
+def test_a_single_kink_is_found_exactly(columns):
+    """Lozi's map: its Jacobian has determinant -1/2 everywhere, which only a model with its kink in place reproduces."""
+    x, series = np.array([0.1, 0.1]), np.empty((4000, 2))
+    for t in range(-100, 4000):
+        x = np.array([1 - 1.7 * abs(x[0]) + 0.5 * x[1], x[0]])
+        series[max(t, 0)] = x
+    a = run(series[:, columns])
+    assert "1 knots" in a.lambda_max.method
+    assert sum(a.lyapunov_spectrum.exponents) == pytest.approx(np.log(0.5), rel=1e-3)
+    assert a.verdict.kind == "chaotic"
