@@ -67,7 +67,8 @@ class TrainSpec(Spec):
     )
     forcing: Auto | ForcingSpec = Field(
         default="auto",
-        description="How training pulls the state back to the data. `auto`: generalised, and sparse for the vanilla RNN, LSTM and GRU.",
+        description="How training pulls the state back to the data. `auto`: generalised for the shallow "
+        "and deep PLRNN, sparse with a growing interval for all others.",
     )
     input_channels: Annotated[list[str], Field(max_length=256)] = Field(
         default=[],

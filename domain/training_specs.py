@@ -38,7 +38,7 @@ class AffineObservationSpec(Spec):
 
 
 class AutoObservationSpec(Spec):
-    """Identity, or affine for more than 10 observed coordinates."""
+    """Identity for the shallow and deep PLRNN with at most 10 observed coordinates, affine otherwise."""
 
     kind: Literal["auto"] = "auto"
 
@@ -53,7 +53,9 @@ class SparseForcingSpec(Spec):
 
     kind: Literal["stf"] = "stf"
     interval_steps: Auto | Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default="auto", description="`auto` is ln 2 / (lambda_max dt), the predictability time in steps."
+        default="auto",
+        description="`auto` is ln 2 / (lambda_max dt), the predictability time in steps; without a positive lambda_max 1.5 times the "
+        "steps after which the autocorrelation is 1/e, 2 to 50.",
     )
     spread_steps: float = Field(
         default=0.0,

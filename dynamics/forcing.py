@@ -20,6 +20,13 @@ from models.base import Architecture, Params
 # clean ones want more, or the free runs settle on cycles (ECG, alpha 0.2 and less), and maps much more, whose Jacobians stretch
 # several times in a step (Hénon, alpha 0.34 and less). B^+ averages noise away (EEG).
 NOISY_ALPHA, CLEAN_ALPHA, COARSE_ALPHA, READ_OUT_ALPHA = 0.15, 0.3, 0.6, 0.2
+# Of Lorenz-63 (rho 28 and 38, dt 0.01), whose channels decorrelate after 24 and 19 steps, 1.5 times that is half the
+# predictability time, 38 and 31 steps.
+PER_DECORRELATION = 1.5
+USUAL_INTERVAL = 25  # steps, for series without a decorrelation time
+LONGEST_UNMEASURED = 50  # steps at most, unless lambda_max is known
+# Where sparse forcing is the automatic choice, its last interval in predictability times, and last over first.
+SHARE_OF_PREDICTABILITY, ANNEALING = 0.5, 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,21 @@ def divergence_per_step(analysis: LyapunovAnalysis | None, dt: float) -> float |
     return analysis.lambda_max.value * dt
 
 
+def decorrelation_steps(parts: list[np.ndarray]) -> float | None:
+    """Steps after which the autocorrelation is below 1/e: the median over channels; None where that does not happen.
+
+    `parts`: (T_i, N) runs without a gap; the longest is looked at. Channels that are constant say nothing.
+    """
+    values = max(parts, key=len)
+    values = values - values.mean(axis=0)
+    n = len(values)
+    power = np.abs(np.fft.rfft(values, 2 * n, axis=0)) ** 2
+    covariance = np.fft.irfft(power, 2 * n, axis=0)[:n]
+    low = (covariance < covariance[0] / math.e)[:, covariance[0] > 0]
+    found = low.argmax(axis=0)[low.any(axis=0)]
+    return float(np.median(found)) if found.size else None
+
+
 def usual_alpha(observation: str, *, noisy: bool, coarse: bool) -> float:
     """Strength of generalised forcing towards such data, the divergence of one step aside.
 
@@ -79,28 +101,28 @@ def resolve_forcing(
     dt: float,
     sequence_length: int,
     *,
-    squashed: bool = False,
+    sparse: bool = False,
+    decorrelation: float | None = None,
     usual: float = NOISY_ALPHA,
 ) -> tuple[Forcing, dict[str, str]]:
-    """The forcing to use, and why each `auto` became what it is; `squashed`: the map's units stay within (-1, 1).
+    """The forcing to use, and why each `auto` became what it is.
 
+    `sparse`: what `auto` means for the architecture (`dynamics.sizing.Sizing.sparse`); `decorrelation`: of the series, in steps;
     `usual`: alpha for data of this kind (`usual_alpha`), whatever their divergence.
     """
     why: dict[str, str] = {}
-    if isinstance(spec, str) and squashed:
-        spec = SparseForcingSpec()
-        why["forcing"] = (
-            "sparse forcing: squashed units, read by an affine observation, collapse under generalised forcing"
-        )
-    elif isinstance(spec, str):
+    growth = divergence_per_step(analysis, dt)
+    if isinstance(spec, str) and sparse:
+        return _annealed(growth, sequence_length, decorrelation)
+    if isinstance(spec, str):
         spec = GeneralizedForcingSpec()
         why["forcing"] = "generalised forcing: it trains reliably on noisy and on chaotic data (Hess et al. 2023)"
-    growth = divergence_per_step(analysis, dt)
     if isinstance(spec, NoForcingSpec):
         return Forcing("none"), why
     if isinstance(spec, SparseForcingSpec):
-        interval, reason = _interval(spec, growth, sequence_length)
-        if reason:
+        interval, reason = spec.interval_steps, ""
+        if interval == "auto":
+            interval, reason = _interval(growth, sequence_length, decorrelation)
             why["interval_steps"] = reason
         return Forcing("stf", interval, spec.spread_steps, spec.final_interval_steps or 0), why
     alpha, reason = _alpha(spec, growth, usual)
@@ -116,13 +138,40 @@ def resolve_forcing(
     ), why
 
 
-def _interval(spec: SparseForcingSpec, growth: float | None, sequence_length: int) -> tuple[int, str]:
-    if spec.interval_steps != "auto":
-        return spec.interval_steps, ""
-    if growth is None:
-        return sequence_length, "no positive lambda_max is known: forced once per sequence"
-    interval = max(1, round(math.log(2) / growth))
-    return interval, f"ln 2 / (lambda_max dt) = {math.log(2) / growth:.3g} steps, the doubling time of an error"
+def _annealed(
+    growth: float | None, sequence_length: int, decorrelation: float | None
+) -> tuple[Forcing, dict[str, str]]:
+    """Sparse forcing whose interval grows: long ones alone teach little at first, short ones alone not how errors grow."""
+    last, reason = _interval(growth, sequence_length, decorrelation)
+    if growth is not None:
+        last = max(2, round(SHARE_OF_PREDICTABILITY * last))
+        reason = f"{SHARE_OF_PREDICTABILITY:g} of {reason}"
+    first = max(1, round(last / ANNEALING))
+    why = {
+        "forcing": "sparse forcing: maps whose nonlinearity acts on the units themselves, read by an affine observation, "
+        "collapse under generalised forcing",
+        "interval_steps": f"grows from {first} to {last} steps. {reason[0].upper()}{reason[1:]}",
+    }
+    return Forcing("stf", first, final_interval_steps=last), why
+
+
+def _interval(growth: float | None, sequence_length: int, decorrelation: float | None) -> tuple[int, str]:
+    """Steps between forcings, and why; never more than a sequence has."""
+    if growth is not None:
+        interval = max(1, round(math.log(2) / growth))
+        reason = f"ln 2 / (lambda_max dt) = {math.log(2) / growth:.3g} steps, the doubling time of an error"
+    elif decorrelation is not None:
+        interval = int(np.clip(round(PER_DECORRELATION * decorrelation), 2, LONGEST_UNMEASURED))
+        reason = (
+            f"no positive lambda_max is known: {PER_DECORRELATION:g} times the {decorrelation:g} steps after which the "
+            f"autocorrelation is 1/e, 2 to {LONGEST_UNMEASURED}"
+        )
+    else:
+        interval, reason = (
+            USUAL_INTERVAL,
+            "neither a positive lambda_max nor a decorrelation time is known: the usual value",
+        )
+    return min(interval, sequence_length), reason
 
 
 def _alpha(spec: GeneralizedForcingSpec, growth: float | None, usual: float) -> tuple[float, str]:

@@ -19,8 +19,8 @@ MAX_IDENTITY_COORDINATES = 10  # more observed coordinates than this are read ou
 AFFINE_LATENT_DIM = 16
 LAYERS = 2
 SPARE_UNITS = 1.6  # latent units per observed coordinate, where the map's nonlinearity acts on the units themselves
-# Latent units of those maps in the published reconstructions of Lorenz-63: Mikhaeil et al. 2022 (30, an LSTM of 30 + 30),
-# Brenner et al. 2022 (dendritic: 22, with 20 bases), Brenner et al. 2024 (AL-RNN: 20).
+# Latent units of those maps, and of the squashed ones, in the published reconstructions of Lorenz-63: Mikhaeil et al. 2022
+# (30, an LSTM of 30 + 30), Brenner et al. 2022 (dendritic: 22, with 20 bases), Brenner et al. 2024 (AL-RNN: 20).
 PUBLISHED_LATENT_DIM = {
     "plrnn": 30,
     "mean-centered-plrnn": 30,
@@ -46,6 +46,11 @@ class Sizing:
     def map(self) -> type[Architecture]:
         return ARCHITECTURES[self.architecture]
 
+    @property
+    def sparse(self) -> bool:
+        """Whether `auto` forcing is sparse: the nonlinearity acts on the units themselves, so that M > N_e of them are needed."""
+        return self.architecture in PUBLISHED_LATENT_DIM
+
 
 def matrix_weights(architecture: type[Architecture], size: Size) -> int:
     """Entries of the map's matrices: about 14 operations each, for one step of one sequence, forward and backward."""
@@ -65,7 +70,7 @@ def choose(spec: TrainSpec, n_observed: int, at: str = "/params") -> Sizing:
     latent = _latent_dim(spec, architecture, n_observed, observation, why, at)
     size = Size(
         latent,
-        _hidden_dim(spec, architecture, latent, n_observed, why, at),
+        _hidden_dim(spec, architecture, latent, n_observed, observation, why, at),
         _layers(spec, architecture, why, at),
     )
     problem = architecture.problem(size)
@@ -102,6 +107,9 @@ def _observation(
     if n_observed > MAX_IDENTITY_COORDINATES:
         why["observation"] = f"{n_observed} observed coordinates are read out from a smaller latent space"
         return "affine"
+    if architecture.name in PUBLISHED_LATENT_DIM:
+        why["observation"] = "forcing can then set every latent unit; with an identity observation only those observed"
+        return "affine"
     why["observation"] = f"{n_observed} observed coordinates are latent units themselves"
     return "identity"
 
@@ -135,7 +143,13 @@ def _latent_dim(
 
 
 def _hidden_dim(
-    spec: TrainSpec, architecture: type[Architecture], latent: int, n_observed: int, why: dict[str, str], at: str
+    spec: TrainSpec,
+    architecture: type[Architecture],
+    latent: int,
+    n_observed: int,
+    observation: str,
+    why: dict[str, str],
+    at: str,
 ) -> int:
     if architecture.hidden_role is None:
         if spec.hidden_dim != "auto":
@@ -146,6 +160,9 @@ def _hidden_dim(
         return 0
     if spec.hidden_dim != "auto":
         return spec.hidden_dim
+    if architecture.name == "al-rnn" and observation == "affine":
+        why["hidden_dim"] = "half of the units; fewer need the observed coordinates as units"
+        return max(1, latent // 2)
     if architecture.name == "al-rnn":
         pieces = min(latent, max(2, min(MAX_LINEAR_PIECES, n_observed - 1)))
         why["hidden_dim"] = (

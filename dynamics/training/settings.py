@@ -11,7 +11,7 @@ from domain.errors import ErrorItem, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.specs import TrainSpec
-from dynamics.forcing import Forcing, resolve_forcing, usual_alpha
+from dynamics.forcing import Forcing, decorrelation_steps, resolve_forcing, usual_alpha
 from dynamics.sizing import Sizing, choose, matrix_weights
 from dynamics.training.smoothing import windows
 from dynamics.training.split import Split
@@ -104,7 +104,15 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
     alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
     tuned = alone and sizing.architecture in ONE_CYCLE_PEAKS  # what follows was measured on these
     usual = usual_alpha(sizing.observation, noisy=any(smoothing) or not tuned, coarse=_coarse(parts))
-    forcing, reasons = resolve_forcing(spec.forcing, analysis, dt, length, squashed=sizing.map.squashed, usual=usual)
+    forcing, reasons = resolve_forcing(
+        spec.forcing,
+        analysis,
+        dt,
+        length,
+        sparse=sizing.sparse,
+        decorrelation=decorrelation_steps([values for _, values in parts.train]),
+        usual=usual,
+    )
     engine = _engine(spec, why)
     if spec.sequence_length == "auto" and tuned and forcing.forgetting > 0:
         length = _remembered(length, forcing.forgetting, weights // 2, why)

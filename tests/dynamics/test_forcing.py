@@ -18,7 +18,7 @@ from domain.results import (
 )
 from domain.specs import TrainSpec
 from domain.training_specs import GeneralizedForcingSpec, NoForcingSpec, SparseForcingSpec
-from dynamics.forcing import Forcing, estimate_alpha, resolve_forcing
+from dynamics.forcing import Forcing, decorrelation_steps, estimate_alpha, resolve_forcing
 from dynamics.training.schedule import forcing_schedule
 from models import ARCHITECTURES, LSTM, ShPLRNN, Size
 
@@ -41,10 +41,39 @@ def test_sparse_forcing_waits_for_one_doubling_of_an_error() -> None:
     forcing, why = resolve_forcing(SparseForcingSpec(), analysis(0.906), 0.01, 200)
     assert forcing.interval_steps == round(math.log(2) / 0.00906) == 77
     assert "ln 2" in why["interval_steps"]
-    forcing, why = resolve_forcing(SparseForcingSpec(), None, 0.01, 200)
-    assert forcing.interval_steps == 200
     forcing, why = resolve_forcing(SparseForcingSpec(interval_steps=5), analysis(0.906), 0.01, 200)
     assert (forcing.interval_steps, why) == (5, {})
+
+
+@pytest.mark.parametrize(
+    ("decorrelation", "length", "interval"),
+    [(24, 200, 36), (1, 200, 2), (400, 200, 50), (None, 200, 25), (400, 20, 20)],
+)
+def test_without_an_exponent_the_series_itself_says_how_long(
+    decorrelation: float | None, length: int, interval: int
+) -> None:
+    forcing, why = resolve_forcing(SparseForcingSpec(), None, 0.01, length, decorrelation=decorrelation)
+    assert forcing.interval_steps == interval
+    assert "no positive lambda_max" in why["interval_steps"] or "neither" in why["interval_steps"]
+
+
+def test_decorrelation_of_known_processes() -> None:
+    """Autoregression x_t = a x_{t-1} + noise: a^k < 1/e first at k = ceil(-1 / ln a); a cosine: at acos(1/e) of a period."""
+    rng = np.random.default_rng(0)
+    noise, walk = rng.standard_normal(200_000), np.empty(200_000)
+    walk[0] = 0
+    for t in range(1, len(walk)):
+        walk[t] = 0.9 * walk[t - 1] + noise[t]
+    wave = np.cos(2 * np.pi * np.arange(20_000) / 90)
+    assert decorrelation_steps([walk[:, None]]) == math.ceil(-1 / math.log(0.9)) == 10
+    assert (
+        decorrelation_steps([wave[:, None], wave[:50, None]])
+        == math.ceil(90 * math.acos(1 / math.e) / 2 / math.pi)
+        == 18
+    )
+    three = np.column_stack([noise[:20_000], wave, np.full(20_000, 3.0)])  # the constant one has no correlation
+    assert decorrelation_steps([three]) == (1 + 18) / 2
+    assert decorrelation_steps([np.ones((100, 2))]) is None
 
 
 @pytest.mark.parametrize("lambda_max", [None, -0.3, 0.0, 0.906])
@@ -59,11 +88,16 @@ def test_a_map_that_diverges_within_a_step_is_forced_harder() -> None:
     assert forcing.alpha == pytest.approx(0.5)
 
 
-def test_squashed_maps_are_forced_sparsely() -> None:
-    forcing, why = resolve_forcing("auto", analysis(0.906), 0.01, 200, squashed=True)
-    assert (forcing.kind, forcing.interval_steps) == ("stf", 77)
+def test_maps_forced_sparsely_see_longer_and_longer_stretches() -> None:
+    forcing, why = resolve_forcing("auto", analysis(0.906), 0.01, 200, sparse=True)
+    assert (forcing.kind, forcing.interval_steps, forcing.final_interval_steps) == ("stf", 10, 38)
     assert set(why) == {"forcing", "interval_steps"}
-    asked, _ = resolve_forcing(GeneralizedForcingSpec(), analysis(0.906), 0.01, 200, squashed=True)
+    assert "0.5 of ln 2 / (lambda_max dt) = 76.5 steps" in why["interval_steps"]
+    forcing, _ = resolve_forcing("auto", None, 0.01, 200, sparse=True, decorrelation=24)
+    assert (forcing.interval_steps, forcing.final_interval_steps) == (9, 36)
+    forcing, _ = resolve_forcing("auto", analysis(math.log(2)), 1.0, 200, sparse=True)
+    assert (forcing.interval_steps, forcing.final_interval_steps) == (1, 2)  # an error doubles in one step
+    asked, _ = resolve_forcing(GeneralizedForcingSpec(), analysis(0.906), 0.01, 200, sparse=True)
     assert asked.kind == "gtf"
 
 

@@ -21,7 +21,9 @@ def test_auto_gives_a_possible_map_and_its_reasons(name: str, n_observed: int) -
     found = sized(n_observed, architecture=name)
     architecture = ARCHITECTURES[name]
     assert architecture.problem(found.size) is None
-    assert found.observation == ("affine" if architecture.squashed or n_observed > 10 else "identity")
+    shallow = name in ("shplrnn", "clipped-shplrnn", "deep-plrnn")
+    assert found.observation == ("affine" if n_observed > 10 or not shallow else "identity")
+    assert found.sparse is not shallow
     assert found.observation == "affine" or found.size.latent >= n_observed
     assert (found.size.hidden > 0) == (architecture.hidden_role is not None)
     assert (found.size.layers > 0) == architecture.layered
@@ -34,7 +36,7 @@ def test_auto_gives_a_possible_map_and_its_reasons(name: str, n_observed: int) -
         ("clipped-shplrnn", Size(3, 100)),
         ("plrnn", Size(30)),
         ("dend-plrnn", Size(22, 20)),
-        ("al-rnn", Size(20, 2)),
+        ("al-rnn", Size(20, 10)),
         ("lstm", Size(60)),
         ("gru", Size(30)),
         ("deep-plrnn", Size(3, 50, 2)),
@@ -42,6 +44,10 @@ def test_auto_gives_a_possible_map_and_its_reasons(name: str, n_observed: int) -
 )
 def test_sizes_for_three_coordinates(name: str, size: Size) -> None:
     assert sized(architecture=name).size == size
+
+
+def test_observed_coordinates_as_units_leave_few_to_rectify() -> None:
+    assert sized(architecture="al-rnn", observation={"kind": "identity"}).size == Size(20, 2)
 
 
 def test_many_observed_units_leave_spare_ones() -> None:

@@ -22,6 +22,7 @@ def test_the_coupling_is_found(architecture: str) -> None:
     table = np.column_stack([s[:, 0], x, s[:, 1]])
     spec = TrainSpec(
         architecture=architecture,
+        observation={"kind": "identity"},
         input_channels=["u", "v"],
         forcing=GeneralizedForcingSpec(alpha=0.5),
         updates=6000,

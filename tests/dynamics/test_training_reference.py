@@ -90,7 +90,15 @@ def test_the_loss_of_two_steps_by_hand() -> None:
 
     x = 4, 1, 3: z_1 = 2 + 2 = 4, error 3; z~_1 = 3/4 * 4 + 1/4 * 1 = 3.25; z_2 = 1.625 - 2 = -0.375, error -3.375.
     """
-    settings, data = problem("plrnn", 1, 1, latent_dim=1, forcing={"kind": "gtf", "alpha": 0.25}, sequence_length=2)
+    settings, data = problem(
+        "plrnn",
+        1,
+        1,
+        latent_dim=1,
+        observation={"kind": "identity"},
+        forcing={"kind": "gtf", "alpha": 0.25},
+        sequence_length=2,
+    )
     theta = np.zeros(4)
     found = views(settings, theta, 1)
     found.map["A"][:], found.coupling[:] = 0.5, 2.0

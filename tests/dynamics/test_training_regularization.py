@@ -44,7 +44,7 @@ def test_a_manifold_attractor_makes_the_last_units_remember(name: str) -> None:
 
 def test_pulls_of_a_plrnn_by_hand() -> None:
     settings, data = problem(
-        "plrnn", 2, latent_dim=4,
+        "plrnn", 2, latent_dim=4, observation={"kind": "identity"},
         regularization={"identity": 1.0, "manifold_attractor": 10.0, "manifold_attractor_fraction": 0.25},
     )  # fmt: skip
     weight, target = pulls(settings, data.n_observed)
