@@ -19,8 +19,10 @@ from models.base import Size
 
 STEPS = 2_000_000  # updates times steps of a sequence that bring a shallow map of 600 weights near the floor
 OTHER_STEPS = 2_400_000  # of other maps
+GATED, GATED_STEPS = ("lstm", "gru"), 1_200_000  # which come near the floor with half as many
 BUDGET_SHARE = 0.6  # at the nominal speed: machines are slower, or busy
 MOST_SEEDS, FEW_SEEDS, QUICK_SECONDS = 10, 4, 5.5  # more than a few seeds only where all take a few nominal seconds
+SPARSE_SEEDS = 8  # instead of a few: one in four free runs of sparsely forced maps leaves the attractor sooner or later
 FEW_MOMENTS, MANY_MOMENTS = 9, 25
 COARSE = 0.1
 LONGEST_SEQUENCE, WIDE = 200, 4096
@@ -118,7 +120,8 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
         length = _remembered(length, forcing.forgetting, weights // 2, why)
     rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" else length
     seconds = _update_seconds(weights * length * spec.batch_size, rounds, engine)
-    updates, seeds = _amount(spec, seconds, (_enough(weights) if tuned else OTHER_STEPS) // length, why)
+    enough = (_enough(weights) if tuned else GATED_STEPS if sizing.architecture in GATED else OTHER_STEPS) // length
+    updates, seeds = _amount(spec, seconds, enough, SPARSE_SEEDS if sizing.sparse else FEW_SEEDS, why)
     return Settings(
         architecture=sizing.architecture,
         latent_dim=sizing.size.latent,
@@ -232,8 +235,11 @@ def _enough(weights: int) -> int:
     return int(STEPS * min(4.0, max(1.0, (weights / 600) ** 0.5)))
 
 
-def _amount(spec: TrainSpec, update_seconds: float, enough: int, why: dict[str, str]) -> tuple[int, int]:
-    """Updates and seeds: decided by the problem's size, so that the clock decides nothing about the model."""
+def _amount(spec: TrainSpec, update_seconds: float, enough: int, few: int, why: dict[str, str]) -> tuple[int, int]:
+    """Updates and seeds: decided by the problem's size, so that the clock decides nothing about the model.
+
+    `enough` updates, `few` seeds, if the budget affords them.
+    """
     affordable = BUDGET_SHARE * spec.budget_seconds / update_seconds
     least = 2 if spec.seeds == "auto" else spec.seeds
     updates = enough if spec.updates == "auto" else spec.updates
@@ -246,7 +252,7 @@ def _amount(spec: TrainSpec, update_seconds: float, enough: int, why: dict[str, 
         return updates, spec.seeds
     why["seeds"] = "single runs collapse in up to a third of the cases; the best on validation data is kept"
     quick = int(QUICK_SECONDS / (update_seconds * updates))
-    return updates, max(2, min(int(affordable / updates), max(FEW_SEEDS, min(MOST_SEEDS, quick))))
+    return updates, max(2, min(int(affordable / updates), max(few, min(MOST_SEEDS, quick))))
 
 
 def _moments(seconds: float, weights: int) -> int:

@@ -77,6 +77,29 @@ def test_more_moments_are_judged_where_training_takes_long() -> None:
     assert [settled(n).moments for n in (3, 5, 64)] == [9, 25, 9]
 
 
+@pytest.mark.parametrize(
+    ("architecture", "amount"),
+    [
+        ("plrnn", (12_000, 8)),
+        ("al-rnn", (12_000, 8)),
+        ("lstm", (6_000, 7)),
+        ("gru", (6_000, 8)),
+        ("deep-plrnn", (12_000, 4)),
+    ],
+)
+def test_amounts_of_other_maps(architecture: str, amount: tuple[int, int]) -> None:
+    """At most 7 CPU seconds a run where measured: several of them within a budget of 60 s on two cores."""
+    found = settled(3, architecture=architecture)
+    assert (found.updates, found.seeds) == amount
+
+
+def test_the_interval_comes_from_the_series_where_nothing_else_is_known() -> None:
+    wave = np.cos(2 * np.pi * np.arange(5000)[:, None] / [90, 90])  # below 1/e from row 18 on
+    spec = TrainSpec.model_validate({"architecture": "plrnn"})
+    found = resolve(spec, split([(0, wave)], spec), 2, 0.01, None).forcing
+    assert (found.kind, found.interval_steps, found.final_interval_steps) == ("stf", 7, 27)
+
+
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_the_default_budget_trains_every_architecture(architecture: str) -> None:
     for n_channels in (1, 3, 12):
