@@ -294,12 +294,6 @@ def lose(ints, reals, x):
     return left
 
 
-def scratch_size(ints: np.ndarray, q: int) -> int:
-    """Numbers of scratch space that a kernel with q tangent vectors needs; it must begin at a cache line."""
-    m, size = ints[M], ints[N_POLY] + ints[N_CENTRES] + ints[N_KNOTS]
-    return int(L * (size + ints[N_KNOTS] + m * m + 4 * m + 4 * m * q + q))
-
-
 @njit(cache=True, nogil=True)
 def divided(ints, q, space):
     """Scratch space as phi (K, L), tilt (H, L), jac (m, m, L), s (3, m, L), w (3, m, q, L), x (m, L), v (m, q, L), norms (q, L)."""
@@ -323,8 +317,7 @@ def free_growth(ints, reals, rows, columns, x, v, k, every, logs, path, space):
     n, m = path.shape[0] // (ints[M] * L), ints[M]
     phi, tilt, jac, s, w, _, _, norms = divided(ints, k, space)
     for t in range(n):
-        for e in range(m * L):
-            path[t * m * L + e] = x[e]
+        path[t * m * L : (t + 1) * m * L] = x
         for _ in range(every):
             advance(ints, reals, rows, columns, x, v, phi, tilt, jac, s, w, k)
         orthonormalize(m, k, v, norms)
@@ -345,8 +338,7 @@ def path_growth(ints, reals, rows, columns, places, k, v, logs, space):
     n, m = places.shape[0] // (ints[M] * L), ints[M]
     phi, tilt, jac, s, w, x, _, norms = divided(ints, k, space)
     for t in range(n):
-        for e in range(m * L):
-            x[e] = places[t * m * L + e]
+        x[:] = places[t * m * L : (t + 1) * m * L]
         advance(ints, reals, rows, columns, x, v, phi, tilt, jac, s, w, k)
         orthonormalize(m, k, v, norms)
         lose(ints, reals, x)

@@ -17,7 +17,9 @@ def none() -> np.ndarray:
 
 
 def _space(model: Arrays, q: int) -> np.ndarray:
-    return aligned(kernels.scratch_size(model.ints, q), np.float64)
+    """Scratch space of a kernel with q tangent vectors, as `kernels.divided` divides it."""
+    m, size = model.ints[kernels.M], model.ints[[kernels.N_POLY, kernels.N_CENTRES, kernels.N_KNOTS]].sum()
+    return aligned(int(LANES * (size + model.ints[kernels.N_KNOTS] + m * m + 4 * m + 4 * m * q + q)), np.float64)
 
 
 def to_lanes(rows: np.ndarray) -> np.ndarray:
