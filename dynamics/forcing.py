@@ -27,6 +27,7 @@ USUAL_INTERVAL = 25  # steps, for series without a decorrelation time
 LONGEST_UNMEASURED = 50  # steps at most, unless lambda_max is known
 # Where sparse forcing is the automatic choice, its last interval in predictability times, and last over first.
 SHARE_OF_PREDICTABILITY, ANNEALING = 0.5, 4
+SHORTEST_LAST = 8  # steps; maps forced every one or two steps fit these well and collapse in free run (Hénon)
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,14 @@ def _annealed(
     """Sparse forcing whose interval grows: long ones alone teach little at first, short ones alone not how errors grow."""
     last, reason = _interval(growth, sequence_length, decorrelation)
     if growth is not None:
-        last = max(2, round(SHARE_OF_PREDICTABILITY * last))
+        last = round(SHARE_OF_PREDICTABILITY * last)
         reason = f"{SHARE_OF_PREDICTABILITY:g} of {reason}"
+    last = min(sequence_length, max(SHORTEST_LAST, last))
     first = max(1, round(last / ANNEALING))
     why = {
         "forcing": "sparse forcing: maps whose nonlinearity acts on the units themselves, read by an affine observation, "
         "collapse under generalised forcing",
-        "interval_steps": f"grows from {first} to {last} steps. {reason[0].upper()}{reason[1:]}",
+        "interval_steps": f"grows from {first} to {last} steps, at least {SHORTEST_LAST}. {reason[0].upper()}{reason[1:]}",
     }
     return Forcing("stf", first, final_interval_steps=last), why
 

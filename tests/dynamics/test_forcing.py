@@ -96,7 +96,11 @@ def test_maps_forced_sparsely_see_longer_and_longer_stretches() -> None:
     forcing, _ = resolve_forcing("auto", None, 0.01, 200, sparse=True, decorrelation=24)
     assert (forcing.interval_steps, forcing.final_interval_steps) == (9, 36)
     forcing, _ = resolve_forcing("auto", analysis(math.log(2)), 1.0, 200, sparse=True)
-    assert (forcing.interval_steps, forcing.final_interval_steps) == (1, 2)  # an error doubles in one step
+    assert (forcing.interval_steps, forcing.final_interval_steps) == (2, 8)  # an error doubles in one step
+    forcing, _ = resolve_forcing("auto", None, 1.0, 200, sparse=True, decorrelation=1)
+    assert (forcing.interval_steps, forcing.final_interval_steps) == (2, 8)
+    forcing, _ = resolve_forcing("auto", None, 1.0, 6, sparse=True)
+    assert forcing.final_interval_steps == 6
     asked, _ = resolve_forcing(GeneralizedForcingSpec(), analysis(0.906), 0.01, 200, sparse=True)
     assert asked.kind == "gtf"
 
