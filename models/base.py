@@ -30,7 +30,9 @@ class Architecture(ABC):
     citation: ClassVar[str]
     hidden_role: ClassVar[str | None] = None  # what `hidden_dim` counts; None: the architecture has no such size
     layered: ClassVar[bool] = False  # whether it has a number of layers
-    squashed: ClassVar[bool] = False  # whether its units stay within (-1, 1), so that they cannot be observed as they are
+    squashed: ClassVar[bool] = (
+        False  # whether its units stay within (-1, 1), so that they cannot be observed as they are
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -67,7 +67,10 @@ REFUSED = [
     ("layers where there are none", "layers", "use architecture deep-plrnn", {"architecture": "lstm", "layers": 2}),
     ("an odd LSTM", "latent_dim", "even, not 31", {"architecture": "lstm", "latent_dim": 31}),
     ("more pieces than units", "hidden_dim", "cannot have 30", {"architecture": "al-rnn", "latent_dim": 20, "hidden_dim": 30}),
-    ("no bound is known", "forcing/estimate", "arithmetic-mean", {"architecture": "lstm", "forcing": {"kind": "gtf", "adaptive": True, "estimate": "parameter-bound"}}),
+    (
+        "no bound is known", "forcing/estimate", "arithmetic-mean",
+        {"architecture": "lstm", "forcing": {"kind": "gtf", "adaptive": True, "estimate": "parameter-bound"}},
+    ),
     ("no identity map", "regularization/identity", "identity map", {"architecture": "gru", "regularization": {"identity": 1.0}}),
     ("no slow units", "regularization/manifold_attractor", "identity map", {"architecture": "vanilla-rnn", "regularization": {"manifold_attractor": 1.0}}),
     ("nothing to condition", "regularization/observation_condition", "no matrix", {"regularization": {"observation_condition": 1.0}}),
