@@ -1,6 +1,6 @@
 """How good a reconstruction is as a function of the interval tau between forcings: best near the predictability time.
 
-    python -m benchmarks.sparse_forcing --data FOLDER [--runs 5] [--updates 10000] [--output ...json] [--picture ...svg]
+    python -m benchmarks.sparse_forcing --data FOLDER [--runs 5] [--updates 8000] [--output ...json] [--picture ...svg]
 
 Mikhaeil, Monfared, Durstewitz 2022: forced too often, a network never learns how errors grow; forced too seldom, gradients
 explode; between them lies tau = ln 2 / lambda_max. The data are `lorenz63_rho38.npy` of the published repository (lambda_max 1.105
@@ -129,7 +129,7 @@ def main() -> None:
         "--data", type=Path, default=os.environ.get("ATTRACTOR_BENCHMARK_DATA"), help="folder of lorenz63_rho38.npy"
     )
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=10_000)
+    parser.add_argument("--updates", type=int, default=8_000)
     parser.add_argument("--peak", type=float, default=5e-3, help="peak of the one-cycle learning rate")
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
     parser.add_argument("--intervals", nargs="+", type=int, default=list(INTERVALS))
