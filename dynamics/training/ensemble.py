@@ -19,6 +19,7 @@ from dynamics.training.selection import Judgement
 
 POLL_SECONDS, REPORT_SECONDS, CHECKPOINT_SECONDS = 0.1, 0.5, 5.0
 ENOUGH_RUNS = 4
+FURTHER_RUNS = 2  # where the best of the first is lost from some states
 USABLE_BUDGET = 0.97  # the rest is for choosing and building the model
 
 
@@ -46,18 +47,24 @@ class Ensemble:
     def seconds(self) -> float:
         return self.before + time.perf_counter() - self.began
 
-    def run(self) -> list[SeedState]:
-        """Every run that was started, in the order of the seeds."""
+    def run(self, settled: Callable[[list[SeedState]], bool] = lambda states: True) -> list[SeedState]:
+        """Every run that was started, in the order of the seeds; FURTHER_RUNS more where the first are not `settled`."""
         settings = self.engine.settings
         self.began = self.saved = time.perf_counter()
         self._resume()
         self._add(settings.seeds)
         self._wave()
         begun = [s for s in self.states[: settings.seeds] if s.finished]
-        missing = min(ENOUGH_RUNS, len(begun)) - sum(map(_good, begun))
+        missing = max(0, min(ENOUGH_RUNS, len(begun)) - sum(map(_good, begun)))
         if missing > 0 and self._remaining() > 0:
             self._add(settings.seeds + missing)
             self._wave()
+        if self._remaining() > 0 and not self.dropped and not settled(self._started()):
+            self._add(settings.seeds + missing + FURTHER_RUNS)
+            self._wave()
+        return self._started()
+
+    def _started(self) -> list[SeedState]:
         return [s for s in self.states if s.update > 0 or s.finished]
 
     def _add(self, count: int) -> None:

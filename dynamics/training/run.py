@@ -29,6 +29,8 @@ from dynamics.training.split import Segments, Split, bounds, split
 from models import ARCHITECTURES
 from models.trained import Inputs, TrainedModel
 
+TOLERATED_LOSS = 0.01  # share of states that the best run may be lost from before further runs are tried
+
 
 def train(
     segments: Segments,
@@ -76,31 +78,43 @@ def train(
     mark = checkpoint.fingerprint(settings.document(), np.hstack([data.series, data.inputs]), versions)
     at_once = (threads or len(os.sched_getaffinity(0))) if engine.side_by_side else 1
     ensemble = Ensemble(engine, judge, reporter, mark, at_once)
-    states = ensemble.run()
-    best, lost = _best(states, settings, lambda theta: referee.lost_states(build(theta).as_float64()))
+    lost: dict[int, float] = {}  # seed -> share of states from which it is lost; of finalists
+
+    def lost_states(state: SeedState) -> float:
+        if state.seed not in lost:
+            lost[state.seed] = referee.lost_states(build(state.best_theta).as_float64())  # type: ignore[arg-type]
+        return lost[state.seed]
+
+    def settled(states: list[SeedState]) -> bool:
+        best = _finalist(states, lost_states)
+        return best is None or _outcome(best)[0] != "ok" or lost_states(best) <= TOLERATED_LOSS
+
+    states = ensemble.run(settled)
+    best = _best(states, settings, lost_states)
     model = _finish(build, best, data, _card(settings, data, analysis, versions))
     return model, _history(ensemble, states, best, lost, settings, segments, parts, compile_seconds)
 
 
-def _best(
-    states: list[SeedState], settings: Settings, lost_states: Callable[[np.ndarray], float]
-) -> tuple[SeedState, dict[int, float]]:
-    """The run to keep, and the share of lost states of each finalist by its seed.
+def _finalist(states: list[SeedState], lost_states: Callable[[SeedState], float]) -> SeedState | None:
+    """The run to keep, or None if all diverged.
 
     In the order of their scores runs are examined from rare states as well, until none that is left can be better.
-    One that has collapsed is kept, and called so, where there is no other.
     """
-    kept, least, lost = None, np.inf, {}
+    kept, least = None, np.inf
     usable = [(s.best.score, s) for s in states if s.best is not None and s.best.outcome != "diverged"]
     for score, state in sorted(usable, key=lambda pair: pair[0]):
         if score >= least:
             break
-        assert state.best_theta is not None
-        lost[state.seed] = lost_states(state.best_theta)
-        if score + LOSS_WEIGHT * lost[state.seed] < least:
-            kept, least = state, score + LOSS_WEIGHT * lost[state.seed]
+        if score + LOSS_WEIGHT * lost_states(state) < least:
+            kept, least = state, score + LOSS_WEIGHT * lost_states(state)
+    return kept
+
+
+def _best(states: list[SeedState], settings: Settings, lost_states: Callable[[SeedState], float]) -> SeedState:
+    """The run to keep; one that has collapsed is kept, and called so, where there is no other."""
+    kept = _finalist(states, lost_states)
     if kept is not None:
-        return kept, lost
+        return kept
     seen = "; ".join(f"seed {s.seed}: {_outcome(s)[1]}" for s in states)
     advice = ["a lower learning_rate.peak"]
     if settings.forcing.kind == "none":

@@ -17,7 +17,7 @@ from dynamics.training.smoothing import windows
 from dynamics.training.split import Split
 from models.base import Size
 
-STEPS = 2_000_000  # updates times steps of a sequence that bring a shallow map of 600 weights near the floor
+STEPS = 1_700_000  # updates times steps of a sequence that bring a shallow map of 600 weights near the floor
 OTHER_STEPS = 2_400_000  # of other maps
 GATED, GATED_STEPS = ("lstm", "gru"), 1_200_000  # which come near the floor with half as many
 BUDGET_SHARE = 0.6  # at the nominal speed: machines are slower, or busy

@@ -16,7 +16,7 @@ from dynamics.reporting import Diverged, Interrupted, Reporter
 from dynamics.training import ensemble, held_out, seeds, train
 from dynamics.training import run as run_module
 from dynamics.training.engine import CompiledEngine
-from dynamics.training.selection import Referee
+from dynamics.training.selection import Judgement, Referee
 from models import TrainedModel
 
 
@@ -164,6 +164,31 @@ def test_progress_says_phase_loss_and_time_left(series: np.ndarray, monkeypatch:
     assert all(p.total_steps == 16_000 for p in training)
     assert [p.fraction for p in training] == sorted(p.fraction for p in training)
     assert any(p.eta_s is not None and "loss" in p.metrics for p in training)
+
+
+def test_further_runs_are_tried_where_the_best_is_lost_from_recorded_states(
+    series: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge finds nothing wrong with the runs, and a third of the states leads each of the first two away."""
+    seen: list[bytes] = []
+
+    def lost_states(referee: Referee, model: TrainedModel) -> float:
+        if model.to_safetensors() not in seen:
+            seen.append(model.to_safetensors())
+        return 0.3 if seen.index(model.to_safetensors()) < 2 else 0.0
+
+    def judge(referee: Referee, model: TrainedModel) -> Judgement:
+        return Judgement(1.0, "ok", "")
+
+    monkeypatch.setattr(Referee, "lost_states", lost_states)
+    monkeypatch.setattr(Referee, "judge", judge)
+    _, history = run(series, seeds=2, updates=60)
+    kept = [s for s in history.seeds if s.kept]
+    assert len(history.seeds) == 2 + ensemble.FURTHER_RUNS
+    assert kept[0] in history.seeds[2:]
+    assert ["30%" in s.why for s in history.seeds[:2]] == [True, True]
+    seen[:] = [b"", b""]  # nothing is lost any more
+    assert len(run(series, seeds=2, updates=60)[1].seeds) == 2
 
 
 def test_the_budget_is_a_cap_and_the_history_says_when_it_struck(

@@ -22,10 +22,10 @@ def settled(n_channels: int = 3, rows: int = 5000, **params: Any) -> Settings:
 @pytest.mark.parametrize(
     ("n_channels", "params", "amount"),
     [
-        (3, {}, (40_000, 4)),  # clean: alpha 0.3, sequences of 50
-        (3, {"forcing": {"kind": "gtf", "alpha": 0.15}}, (20_000, 4)),  # as on noisy Lorenz-63: sequences of 100
-        (5, {}, (81_649, 3)),  # ECG: 2500 weights, 2 million steps times the root of 2500 / 600
-        (3, {"hidden_dim": 50}, (40_000, 8)),
+        (3, {}, (34_000, 4)),  # clean: alpha 0.3, sequences of 50
+        (3, {"forcing": {"kind": "gtf", "alpha": 0.15}}, (17_000, 4)),  # as on noisy Lorenz-63: sequences of 100
+        (5, {}, (69_402, 3)),  # ECG: 2500 weights, 1.7 million steps times the root of 2500 / 600
+        (3, {"hidden_dim": 50}, (34_000, 9)),
         (3, {"budget_seconds": 3}, (26_700, 2)),
         (3, {"updates": 100, "seeds": 3}, (100, 3)),
         (64, {}, (39_200, 2)),  # EEG
