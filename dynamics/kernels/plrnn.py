@@ -88,21 +88,16 @@ def _bend_clipped(theta, size, z, i, memory, q):
 
 @device
 def _bend_dendrites(theta, size, z, i, memory, q):
-    m, alpha = size.latent, _extra_parameters(size)
-    for u in range(m):
-        value, threshold = lanes_load(z, i + u * LANES), alpha + size.hidden + u * size.hidden
-        total = sub(value, value)
-        slope = total
-        for b in range(size.hidden):
-            shifted, weight = sub(value, broadcast(theta, threshold + b)), broadcast(theta, alpha + b)
-            total = fma(weight, relu(shifted), total)
-            slope = add(slope, gate(shifted, weight))
-        lanes_store(memory, q + u * LANES, total)
-        lanes_store(memory, q + (m + u) * LANES, slope)
+    _bend_by_bases(theta, size, z, i, memory, q, False)
 
 
 @device
 def _bend_clipped_dendrites(theta, size, z, i, memory, q):
+    _bend_by_bases(theta, size, z, i, memory, q, True)
+
+
+@device
+def _bend_by_bases(theta, size, z, i, memory, q, clipped):
     m, alpha = size.latent, _extra_parameters(size)
     for u in range(m):
         value, threshold = lanes_load(z, i + u * LANES), alpha + size.hidden + u * size.hidden
@@ -110,8 +105,10 @@ def _bend_clipped_dendrites(theta, size, z, i, memory, q):
         slope = total
         for b in range(size.hidden):
             shifted, weight = sub(value, broadcast(theta, threshold + b)), broadcast(theta, alpha + b)
-            total = fma(weight, sub(relu(shifted), relu(value)), total)
-            slope = add(slope, sub(gate(shifted, weight), gate(value, weight)))
+            unit = sub(relu(shifted), relu(value)) if clipped else relu(shifted)
+            opened = sub(gate(shifted, weight), gate(value, weight)) if clipped else gate(shifted, weight)
+            total = fma(weight, unit, total)
+            slope = add(slope, opened)
         lanes_store(memory, q + u * LANES, total)
         lanes_store(memory, q + (m + u) * LANES, slope)
 
