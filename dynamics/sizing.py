@@ -76,7 +76,7 @@ def choose(spec: TrainSpec, n_observed: int, at: str = "/params") -> Sizing:
     problem = architecture.problem(size)
     if problem is not None:
         place = "hidden_dim" if spec.hidden_dim != "auto" else "latent_dim"
-        raise _invalid(f"{at}/{place}", f"{problem[0].upper()}{problem[1:]}; change {place}.")
+        raise _invalid(f"{at}/{place}", f"{problem} Change {place}.")
     _check_forcing(spec, architecture, size, at)
     _check_regularisation(spec, architecture, size, observation, at)
     return Sizing(name, observation, size, why)
