@@ -31,6 +31,10 @@ _COLLECTIONS = {
     "model": "models",
     "forecast": "forecasts",
     "evaluation": "evaluations",
+    "key": "keys",
+    "webhook": "webhooks",
+    "delivery": "deliveries",
+    "audit": "audit-events",
 }
 assert _COLLECTIONS.keys() == PREFIXES.keys()
 

@@ -15,8 +15,12 @@ PREFIXES: Final = {
     "model": "mdl",
     "forecast": "fct",
     "evaluation": "evl",
+    "key": "key",
+    "webhook": "whk",
+    "delivery": "dlv",
+    "audit": "aud",
 }
-_PATTERN: Final = re.compile(r"(ser|job|ana|mdl|fct|evl)_[0-9a-f]{32}")
+_PATTERN: Final = re.compile(rf"({'|'.join(PREFIXES.values())})_[0-9a-f]{{32}}")
 
 
 def uuid7() -> UUID:

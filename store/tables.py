@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
         }
     )
     # JSON, not JSONB: documents are stored and returned, never searched, and keep the order of their keys.
-    type_annotation_map: ClassVar = {datetime: Moment(), Document: JSON(), list[str]: JSON()}
+    type_annotation_map: ClassVar = {datetime: Moment(), Document: JSON(), list[str]: JSON(), list[Document]: JSON()}
 
 
 class ResourceRow(Base):
@@ -83,6 +83,17 @@ class JobRow(ResourceRow):
             sqlite_where=text("dispatch_after IS NOT NULL"),
             postgresql_where=text("dispatch_after IS NOT NULL"),
         ),
+        Index(None, "retry_of", unique=True),
+        # What a worker asks when it looks for work: the queued jobs of its queues, most urgent and oldest first.
+        Index(
+            "ix_job_waiting",
+            "queue",
+            "tenant",
+            "rank",
+            "id",
+            sqlite_where=text("status = 'queued'"),
+            postgresql_where=text("status = 'queued'"),
+        ),
         Index(
             "ix_job_checkpoint",
             "checkpoint_sha256",
@@ -107,6 +118,15 @@ class JobRow(ResourceRow):
     error: Mapped[Document | None] = mapped_column(JSON(none_as_null=True))
     result_type: Mapped[str | None] = mapped_column(String(20))
     result_id: Mapped[str | None] = mapped_column(String(40))
+
+    # Columns of later releases have defaults in the database: the release that still runs does not name them.
+    queue: Mapped[str] = mapped_column(String(20), default="cpu", server_default="cpu")
+    rank: Mapped[int] = mapped_column(default=0, server_default="0")  # minus the priority: an index goes one way
+    memory_mb: Mapped[int | None]
+    retry_of: Mapped[str | None] = mapped_column(String(40))
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
 
     token: Mapped[str | None] = mapped_column(String(32))
     worker: Mapped[str | None] = mapped_column(String(200))
@@ -205,3 +225,102 @@ class EvaluationRow(ResultRow):
     resource = "evaluation"
 
     model_id: Mapped[str] = mapped_column(String(40))
+
+
+class WorkerRow(Base):
+    """A worker that has lately been heard of; written by itself, forgotten by the sweep."""
+
+    __tablename__ = "worker"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    release: Mapped[str] = mapped_column(String(40))
+    queues: Mapped[list[str]]
+    processes: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(default=now())
+    seen_at: Mapped[datetime] = mapped_column(default=now(), index=True)
+    claimed_at: Mapped[datetime | None]
+
+
+class TenantRow(Base):
+    """A tenant and its quotas; null: what the settings say. A tenant without a row has these defaults, too."""
+
+    __tablename__ = "tenant"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=now())
+    max_running_jobs: Mapped[int | None]
+    max_queued_jobs: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
+    disabled_at: Mapped[datetime | None]
+
+
+class KeyRow(ResourceRow):
+    """A key of a tenant. `digest` is an HMAC-SHA256 of it: the key itself is shown once and kept nowhere."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (Index(None, "tenant", "id"),)
+
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    hint: Mapped[str] = mapped_column(String(20))
+    scopes: Mapped[list[str]]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    replaces: Mapped[str | None] = mapped_column(String(40))
+
+
+class AuditRow(ResourceRow):
+    """What somebody did, or was refused: append-only."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (Index(None, "tenant", "id"),)
+
+    action: Mapped[str] = mapped_column(String(60))
+    outcome: Mapped[str] = mapped_column(String(20))
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    target: Mapped[str | None] = mapped_column(String(60))
+    address: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    detail: Mapped[Document]
+
+
+class WebhookRow(ResourceRow):
+    """Where a tenant wants to be told of events. The signing secret is derived from the service's own, never stored."""
+
+    __tablename__ = "webhook"
+    __table_args__ = (Index(None, "tenant", "id"),)
+
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[list[str]]
+    description: Mapped[str | None] = mapped_column(String(200))
+    secret_generation: Mapped[int] = mapped_column(default=1)
+    failing_since: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
+    disabled_because: Mapped[str | None] = mapped_column(String(500))
+
+
+class WebhookDeliveryRow(ResourceRow):
+    """One message to one webhook: written with the event that it tells, sent afterwards until it arrives or is given up."""
+
+    __tablename__ = "webhook_delivery"
+    __table_args__ = (
+        Index(None, "tenant", "webhook_id", "id"),
+        Index(
+            "ix_webhook_delivery_due",
+            "next_attempt_at",
+            sqlite_where=text("next_attempt_at IS NOT NULL"),
+            postgresql_where=text("next_attempt_at IS NOT NULL"),
+        ),
+    )
+
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhook.id", ondelete="CASCADE"))
+    message_id: Mapped[str] = mapped_column(String(60))
+    event: Mapped[str] = mapped_column(String(40))
+    payload: Mapped[Document]
+    status: Mapped[str] = mapped_column(String(20))
+    attempts: Mapped[int] = mapped_column(default=0)
+    log: Mapped[list[Document]]
+    next_attempt_at: Mapped[datetime | None]
+    token: Mapped[str | None] = mapped_column(String(32))
+    finished_at: Mapped[datetime | None]
