@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 FILE_QUEUE_SCHEME = "attractor-files"
+MIN_SECRET_LENGTH = 32
 
 
 class StoreSettings(BaseSettings):
@@ -23,6 +24,13 @@ class StoreSettings(BaseSettings):
     broker_url: str = Field(
         default="", description="Celery broker, such as redis://host:6379/0; empty: files under data_dir/queue."
     )
+    secret_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="What digests of keys are made with, at least 32 characters; empty: a random file data_dir/secret.",
+    )
+    max_running_jobs: int = Field(default=0, ge=0, description="Of a tenant without a limit of its own; 0: none.")
+    max_queued_jobs: int = Field(default=0, ge=0, description="Of a tenant without a limit of its own; 0: none.")
+    requests_per_minute: int = Field(default=0, ge=0, description="Of a tenant without a limit of its own; 0: none.")
     lease_seconds: float = Field(default=60.0, gt=0, description="A worker silent for longer has lost its job.")
     sweep_seconds: float = Field(default=10.0, gt=0, description="How often a worker looks for lost jobs.")
     redispatch_seconds: float = Field(
@@ -35,6 +43,13 @@ class StoreSettings(BaseSettings):
     )
     database_pool_size: int = Field(default=20, ge=1)
     busy_timeout_seconds: float = Field(default=20.0, gt=0, description="SQLite: how long a writer waits for another.")
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < MIN_SECRET_LENGTH:
+            raise ValueError(f"must have at least {MIN_SECRET_LENGTH} characters: `openssl rand -hex 32` makes one")
+        return value
 
     @model_validator(mode="after")
     def _defaults(self) -> Self:
