@@ -239,6 +239,7 @@ class WorkerRow(Base):
     started_at: Mapped[datetime] = mapped_column(default=now())
     seen_at: Mapped[datetime] = mapped_column(default=now(), index=True)
     claimed_at: Mapped[datetime | None]
+    metrics: Mapped[list[Document] | None] = mapped_column(JSON(none_as_null=True))  # store.metrics.snapshot()
 
 
 class TenantRow(Base):

@@ -79,6 +79,7 @@ def upgrade() -> None:
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('seen_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('claimed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('metrics', sa.JSON(), nullable=True),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_worker'))
     )
     with op.batch_alter_table('worker', schema=None) as batch_op:
