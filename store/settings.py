@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +42,17 @@ class StoreSettings(BaseSettings):
     orphan_hours: float = Field(
         default=1.0, gt=0, description="A blob that no row names is deleted when it is older than this."
     )
+    webhook_allow_http: bool = Field(default=False, description="Whether webhooks may have http:// addresses, too.")
+    webhook_ports: list[int] = Field(
+        default=[80, 443, 8080, 8443], description="Ports that webhooks may name; an empty list: any."
+    )
+    webhook_allow_private: list[IPv4Network | IPv6Network] = Field(
+        default=[], description="Networks that webhooks may lead to although they are not public, such as 127.0.0.0/8."
+    )
+    webhook_disable_days: float = Field(
+        default=5.0, gt=0, description="A webhook to which nothing could be delivered for so long is disabled."
+    )
+    webhook_log_days: float = Field(default=30.0, gt=0, description="How long ended deliveries of webhooks are kept.")
     database_pool_size: int = Field(default=20, ge=1)
     busy_timeout_seconds: float = Field(default=20.0, gt=0, description="SQLite: how long a writer waits for another.")
 

@@ -296,6 +296,7 @@ class WebhookRow(ResourceRow):
     events: Mapped[list[str]]
     description: Mapped[str | None] = mapped_column(String(200))
     secret_generation: Mapped[int] = mapped_column(default=1)
+    rotated_at: Mapped[datetime | None]
     failing_since: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
     disabled_because: Mapped[str | None] = mapped_column(String(500))
