@@ -2,11 +2,13 @@
 
     DomainError
     ├── BadRequest 400            malformed request, cursor, header
-    ├── Forbidden 403             requests that other web pages send
+    ├── Unauthenticated 401       └── InvalidKey
+    ├── Forbidden 403             requests that other web pages send  ├── InsufficientScope  └── TenantDisabled
     ├── NotFound 404
     ├── Conflict 409              ├── NotReady  ├── InUse  ├── StateForbids
     ├── TooLarge 413
     ├── UnsupportedFormat 415
+    ├── RateLimited 429
     └── Unprocessable 422         ├── InvalidParameters  ├── UnknownChannel  ├── IdempotencyMismatch
         └── InvalidSeries         ├── SeriesTooShort  ├── NonFiniteValues  ├── MalformedFile
                                   ├── NonNumericValues  ├── DuplicateTimes  ├── UnorderedTimes  ├── IrregularSampling
@@ -22,6 +24,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from domain.base import Document
+from domain.keys import Principal
 
 MAX_ROWS = 20  # as many rows as an error or an issue names; it says how many there are in all
 
@@ -63,6 +66,37 @@ class BadRequest(DomainError):
 
 class Forbidden(DomainError):
     status, code, title = 403, "forbidden", "Forbidden"
+
+
+class Unauthenticated(DomainError):
+    status, code, title = 401, "unauthenticated", "A key is required"
+
+
+class InvalidKey(Unauthenticated):
+    """`principal`: whose key it was, if it was one."""
+
+    code, title = "invalid_key", "Invalid key"
+
+    def __init__(self, detail: str, *, principal: Principal | None = None, why: str = "unknown") -> None:
+        super().__init__(detail)
+        self.principal = principal
+        self.why = why
+
+
+class InsufficientScope(Forbidden):
+    code, title = "insufficient_scope", "The key does not allow this"
+
+    def __init__(self, detail: str, scope: str) -> None:
+        super().__init__(detail)
+        self.scope = scope
+
+
+class TenantDisabled(Forbidden):
+    code, title = "tenant_disabled", "The tenant is disabled"
+
+
+class RateLimited(DomainError):
+    status, code, title = 429, "rate_limited", "Too many requests"
 
 
 class NotFound(DomainError):
