@@ -16,6 +16,7 @@ from domain.ids import PREFIXES, is_id
 from store import queue
 from store.blobs import Blobs
 from store.database import Database
+from store.tables import JobRow
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Services:
     celery: Celery
     load_model: ModelLoader
 
-    def publish(self, job_id: str) -> None:
+    def publish(self, job: JobRow) -> None:
         """Wake a worker for a job, after the commit; the sweep repeats what the broker has lost."""
-        queue.publish(self.celery, job_id)
+        queue.publish(self.celery, job.id, job.queue)
 
 
 async def _services(request: Request) -> Services:

@@ -29,6 +29,13 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
+class JobQueue(StrEnum):
+    """Where a job waits: for any worker, or for one with a GPU."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 TERMINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
 
 # from -> to. Every change of a job's status is one conditional UPDATE along one of these arrows, plus its event row.

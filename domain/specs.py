@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from domain.base import Spec
-from domain.jobs import JobKind
+from domain.jobs import JobKind, JobQueue
 from domain.training_specs import (
     ArchitectureName,
     Auto,
@@ -246,7 +246,16 @@ SPECS: dict[JobKind, type[Spec]] = {
 
 
 class JobLimits(Spec):
-    timeout_s: int = Field(default=7200, ge=1, le=604_800, description="Seconds after which the job is given up.")
+    timeout_s: int = Field(
+        default=7200,
+        ge=1,
+        le=604_800,
+        description="Seconds after which an attempt is given up; a pause does not count.",
+    )
+    memory_mb: Annotated[int, Field(ge=256, le=1_048_576)] | None = Field(
+        default=None,
+        description="Mebibytes that the job's process may take before it fails as out_of_memory; default: the worker's.",
+    )
 
 
 class _JobRequest(Spec):
@@ -254,6 +263,9 @@ class _JobRequest(Spec):
         default=None, description="Channels to use, by name; default: all."
     )
     limits: JobLimits = JobLimits()
+    priority: int = Field(
+        default=0, ge=-10, le=10, description="Of two jobs that wait, the one with the higher priority starts first."
+    )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="Yours: stored and returned as given (at most 8 KiB as JSON)."
     )
@@ -296,3 +308,12 @@ class ReconstructJob(_JobRequest):
 
 
 JobRequest = Annotated[LyapunovJob | TrainJob | EvaluateJob | ForecastJob | ReconstructJob, Field(discriminator="kind")]
+
+
+def queue_of(request: JobRequest) -> JobQueue:
+    """Where the job waits: what trains on a GPU needs a worker that has one."""
+    if isinstance(request, TrainJob):
+        device = request.params.device
+    else:
+        device = request.params.train.device if isinstance(request, ReconstructJob) else "cpu"
+    return JobQueue.GPU if device == "cuda" else JobQueue.CPU

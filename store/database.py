@@ -16,7 +16,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -28,8 +28,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R", bound=Base)
 
-# PostgreSQL: serialisation failure, deadlock; a server that stops, starts or has no connection to spare.
-_TRANSIENT_STATES = ("40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
+# PostgreSQL: too long idle in a transaction, serialisation failure, deadlock; a server that stops, starts or has no connection to spare.
+_TRANSIENT_STATES = ("25P03", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
+
+_ALONE = 7_260_114_904  # any number with which nothing else in the database hashes names of locks
+# A process that is frozen in the middle of a transaction must not keep its locks for ever.
+_IDLE_TRANSACTION_MILLISECONDS = 60_000
 
 
 class Database:
@@ -88,6 +92,13 @@ def insert_if_new(session: Session, row: type[R], values: dict[str, Any]) -> R |
     return session.scalar(insert(row).values(**values).on_conflict_do_nothing().returning(row))
 
 
+def alone(session: Session, what: str) -> None:
+    """Until the end of this transaction no other does what goes by this name; a second waits. One name at most in a
+    transaction, lest two wait for each other. On SQLite a write transaction is alone anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, _ALONE))))
+
+
 def is_transient(error: DBAPIError) -> bool:
     """Whether the same work may succeed a little later: a lost connection, a busy or restarting database."""
     if error.connection_invalidated:
@@ -138,5 +149,8 @@ def _postgresql_engine(settings: StoreSettings) -> Engine:
         max_overflow=settings.database_pool_size,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args={"connect_timeout": 5},
+        connect_args={
+            "connect_timeout": 5,
+            "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MILLISECONDS}",
+        },
     )

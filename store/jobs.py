@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from domain.errors import BadRequest, IdempotencyMismatch, NotFound, StateForbids
 from domain.ids import new_id
 from domain.jobs import TERMINAL, JobKind, JobStatus, Progress
-from domain.specs import EvaluateJob, ForecastJob, JobRequest
+from domain.specs import EvaluateJob, ForecastJob, JobRequest, queue_of
 from store.clock import now
 from store.database import insert_if_new
 from store.pages import Page, page
@@ -38,12 +38,17 @@ def submit(
     *,
     tenant: str = "default",
     idempotency_key: str | None = None,
+    key_id: str | None = None,
+    request_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Submitted:
-    """Write the job, its first event and its Idempotency-Key. Publish it after the commit (`store.queue.publish`)."""
-    document = request.model_dump(mode="json")
+    """Write the job, its first event and its Idempotency-Key. Publish it after the commit (`store.queue.publish`).
+
+    Who asked (`key_id`), in which request and trace, goes with the job, for the log of the worker that runs it.
+    """
     job_id = new_id("job")
     if idempotency_key is not None:
-        earlier = _take_key(session, settings, tenant, idempotency_key, request_hash(document), job_id)
+        earlier = _take_key(session, settings, tenant, idempotency_key, request_hash(request), job_id)
         if earlier is not None:
             return Submitted(get(session, earlier, tenant=tenant), created=False)
     series_id, model_id = _pin_inputs(session, request, tenant)
@@ -54,9 +59,15 @@ def submit(
         status=JobStatus.QUEUED,
         max_attempts=settings.max_attempts,
         timeout_s=request.limits.timeout_s,
-        request=document,
+        memory_mb=request.limits.memory_mb,
+        queue=queue_of(request),
+        rank=-request.priority,
+        request=request.model_dump(mode="json"),
         series_id=series_id,
         model_id=model_id,
+        key_id=key_id,
+        request_id=request_id,
+        traceparent=traceparent,
         progress=Progress().model_dump(mode="json"),
         dispatch_after=now(settings.redispatch_seconds),
         event_seq=1,
@@ -74,11 +85,20 @@ def replayed(session: Session, request: JobRequest, idempotency_key: str, *, ten
     earlier = session.scalar(query)
     if earlier is None:
         return None
-    return get(session, _same_request(earlier, request_hash(request.model_dump(mode="json"))), tenant=tenant)
+    return get(session, _same_request(earlier, request_hash(request)), tenant=tenant)
 
 
-def request_hash(document: dict[str, Any]) -> str:
-    """SHA-256 of a request in canonical JSON: what makes two requests the same."""
+def request_hash(request: JobRequest) -> str:
+    """SHA-256 of a request in canonical JSON: what makes two requests the same.
+
+    Fields that the first release did not know count only where they are given: a request that was sent to the release
+    before is recognised by the next one.
+    """
+    document: dict[str, Any] = request.model_dump(mode="json")
+    if document["priority"] == 0:
+        del document["priority"]
+    if document["limits"]["memory_mb"] is None:
+        del document["limits"]["memory_mb"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -120,10 +140,10 @@ def events(session: Session, job_id: str, *, after: int = 0, limit: int = MAX_EV
 
 
 def cancel(session: Session, job_id: str, *, tenant: str = "default") -> tuple[JobRow, bool]:
-    """The job and whether this call changed it: a queued job is canceled at once, a running one is asked to stop."""
+    """The job and whether this call changed it: one that waits is canceled at once, a running one is asked to stop."""
     mine = JobRow.tenant == tenant
     while True:
-        job = move(session, job_id, JobStatus.CANCELED, mine, JobRow.status == JobStatus.QUEUED)
+        job = move(session, job_id, JobStatus.CANCELED, mine, JobRow.status.in_((JobStatus.QUEUED, JobStatus.PAUSED)))
         job = job or move(session, job_id, JobStatus.CANCELING, mine)
         if job is not None:
             return job, True
@@ -131,8 +151,41 @@ def cancel(session: Session, job_id: str, *, tenant: str = "default") -> tuple[J
         if job.status in (JobStatus.CANCELING, JobStatus.CANCELED):
             return job, False
         if job.status in TERMINAL:
-            raise StateForbids(f"The job has {job.status}; only a queued or running job can be canceled.")
+            raise StateForbids(f"The job has {job.status}; only one that has not ended can be canceled.")
         # Between the two attempts a worker claimed it or gave it back: look again.
+
+
+def pause(session: Session, job_id: str, *, tenant: str = "default") -> tuple[JobRow, bool]:
+    """The job and whether this call changed it: a queued job is paused at once, a running one is asked to stop at its
+    next checkpoint."""
+    mine = JobRow.tenant == tenant
+    while True:
+        waits = JobRow.status == JobStatus.QUEUED
+        job = move(session, job_id, JobStatus.PAUSED, mine, waits, values={"dispatch_after": None})
+        job = job or move(session, job_id, JobStatus.PAUSING, mine)
+        if job is not None:
+            return job, True
+        job = get(session, job_id, tenant=tenant)
+        if job.status in (JobStatus.PAUSING, JobStatus.PAUSED):
+            return job, False
+        if job.status in (JobStatus.CANCELING, *TERMINAL):
+            raise StateForbids(f"The job is {job.status}; only a queued or running job can be paused.")
+
+
+def resume(session: Session, settings: StoreSettings, job_id: str, *, tenant: str = "default") -> tuple[JobRow, bool]:
+    """The job and whether this call changed it: a paused job is queued again, to be published after the commit, and goes
+    on from its checkpoint."""
+    back = {"token": None, "dispatch_after": now(settings.redispatch_seconds), "dispatches": 0}
+    paused = JobRow.status == JobStatus.PAUSED
+    job = move(session, job_id, JobStatus.QUEUED, JobRow.tenant == tenant, paused, values=back)
+    if job is not None:
+        return job, True
+    job = get(session, job_id, tenant=tenant)
+    if job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        return job, False
+    if job.status == JobStatus.PAUSING:
+        raise StateForbids("The job is still pausing; resume it when it is paused.", retry_after=1)
+    raise StateForbids(f"The job is {job.status}; only a paused job can be resumed.")
 
 
 def _take_key(session: Session, settings: StoreSettings, tenant: str, key: str, digest: str, job_id: str) -> str | None:

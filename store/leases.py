@@ -8,6 +8,7 @@ Each function works in the caller's transaction and may be repeated after a lost
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,9 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from domain.jobs import JobError, JobStatus, Progress
+from store import waiting
 from store.clock import now
+from store.settings import StoreSettings
 from store.tables import Base, JobRow, ResultRow
 from store.transitions import UNHELD, change, move
 
@@ -26,7 +29,7 @@ PROGRESS_EVENT_FRACTION = 0.02
 # Changes of phase and messages are told at once, until a job has this many events.
 MAX_PROMPT_EVENTS = 500
 
-_HELD = (JobStatus.RUNNING, JobStatus.CANCELING)
+_HELD = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELING)
 
 
 class LeaseLost(Exception):
@@ -52,15 +55,28 @@ class Pulse:
     """What a heartbeat or a progress report learns: why the worker should stop, if it should."""
 
     cancel: bool
+    pause: bool
     timed_out: bool
 
     @property
     def stop(self) -> bool:
-        return self.cancel or self.timed_out
+        return self.cancel or self.pause or self.timed_out
+
+
+def claim_next(
+    session: Session, settings: StoreSettings, *, worker: str, queues: Sequence[str], lease_seconds: float
+) -> tuple[JobRow, Lease] | None:
+    """Take the job of `queues` that is due first: the highest priority, among equals the tenant with the fewest running
+    jobs, then the oldest. Tenants that run as many jobs as they may are passed over. None: nothing is to be done."""
+    for job_id in waiting.due(session, settings, queues):
+        claimed = claim(session, job_id, worker=worker, lease_seconds=lease_seconds)
+        if claimed is not None:
+            return claimed
+    return None
 
 
 def claim(session: Session, job_id: str, *, worker: str, lease_seconds: float) -> tuple[JobRow, Lease] | None:
-    """Take a queued job; None when there is nothing to take (a duplicate message, a canceled job): drop the message."""
+    """Take this job; None when it is not queued, such as when another worker was faster."""
     token = secrets.token_hex(16)
     job = move(
         session,
@@ -94,7 +110,7 @@ def heartbeat(session: Session, lease: Lease) -> Pulse:
     ).one_or_none()
     if row is None:
         raise LeaseLost(lease.job_id)
-    return Pulse(cancel=row[0] == JobStatus.CANCELING, timed_out=bool(row[1]))
+    return _pulse(*row)
 
 
 def report(session: Session, lease: Lease, progress: Progress) -> Pulse:
@@ -113,7 +129,11 @@ def report(session: Session, lease: Lease, progress: Progress) -> Pulse:
         event = ("progress", document)
         values["progress_event_at"] = moment
     job = _held(change(session, lease.job_id, *lease.holds(), values=values, event=event), lease)
-    return Pulse(cancel=job.status == JobStatus.CANCELING, timed_out=bool(timed_out))
+    return _pulse(job.status, timed_out)
+
+
+def _pulse(status: str, timed_out: bool) -> Pulse:
+    return Pulse(cancel=status == JobStatus.CANCELING, pause=status == JobStatus.PAUSING, timed_out=bool(timed_out))
 
 
 def _event_due(job: JobRow, moment: datetime, progress: Progress) -> bool:
@@ -164,15 +184,16 @@ def finish(session: Session, lease: Lease, result: ResultRow, *more: Base) -> Jo
 
 
 def fail(session: Session, lease: Lease, error: JobError, *, try_again: bool = False) -> JobRow:
-    """End the attempt. `try_again`: queued once more while attempts remain (a crash costs an attempt, not the job)."""
+    """End the attempt. `try_again`: queued once more while attempts remain (a crash costs an attempt, not the job);
+    paused or canceled where that was asked."""
     ended = _already(session, lease, JobStatus.FAILED)
     if ended is not None:
         return ended
     if try_again:
+        attempts_left = JobRow.attempt < JobRow.max_attempts
         job = move(session, lease.job_id, JobStatus.CANCELED, JobRow.status == JobStatus.CANCELING, *lease.holds())
-        job = job or requeue(
-            session, lease.job_id, JobRow.attempt < JobRow.max_attempts, *lease.holds(), because=error.detail
-        )
+        job = job or pause(session, lease.job_id, attempts_left, *lease.holds(), because=error.detail)
+        job = job or requeue(session, lease.job_id, attempts_left, *lease.holds(), because=error.detail)
         if job is not None:
             return job
     values = {"error": error.model_dump(mode="json")}
@@ -185,12 +206,33 @@ def acknowledge_cancel(session: Session, lease: Lease) -> JobRow:
     return ended or _held(move(session, lease.job_id, JobStatus.CANCELED, *lease.holds()), lease)
 
 
+def acknowledge_pause(session: Session, lease: Lease) -> JobRow:
+    """Pausing -> paused, once the work has stopped: the attempt does not count, its checkpoint stays. Canceled where
+    that has been asked meanwhile."""
+    paused = _already(session, lease, JobStatus.PAUSED)
+    paused = paused or pause(session, lease.job_id, *lease.holds(), values={"attempt": JobRow.attempt - 1})
+    return paused or acknowledge_cancel(session, lease)
+
+
 def release(session: Session, lease: Lease) -> JobRow:
-    """Give the job back because this worker shuts down: queued again, and the attempt does not count."""
+    """Give the job back because this worker shuts down: queued again, and the attempt does not count; paused or canceled
+    where that was asked."""
     job = requeue(
         session, lease.job_id, *lease.holds(), because="The worker shuts down.", values={"attempt": JobRow.attempt - 1}
     )
-    return job or acknowledge_cancel(session, lease)
+    return job or acknowledge_pause(session, lease)
+
+
+def pause(
+    session: Session,
+    job_id: str,
+    *where: ColumnElement[bool],
+    because: str | None = None,
+    values: dict[str, Any] | None = None,
+) -> JobRow | None:
+    """Pausing -> paused: nobody holds it any more. The token stays, so that whoever paused the job may ask again whether it did."""
+    asked = JobRow.status == JobStatus.PAUSING
+    return move(session, job_id, JobStatus.PAUSED, asked, *where, values={**UNHELD, **(values or {})}, because=because)
 
 
 def requeue(

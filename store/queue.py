@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from domain.jobs import JobQueue
 from store import file_transport  # noqa: F401 - registers the transport
 from store.settings import StoreSettings
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 RUN_JOB = "attractor.run_job"
 QUEUE = "attractor"
+# The broker's queue of each of ours.
+QUEUES = {JobQueue.CPU: QUEUE, JobQueue.GPU: f"{QUEUE}.gpu"}
 
 
 def make_celery(settings: StoreSettings) -> Celery:
@@ -64,11 +67,11 @@ def _transport_options(settings: StoreSettings) -> dict[str, Any]:
     }
 
 
-def publish(celery: Celery, job_id: str) -> bool:
+def publish(celery: Celery, job_id: str, queue: str = JobQueue.CPU) -> bool:
     """Announce a queued job, after its transaction has committed; False when the broker is away, which is no error:
     the sweep publishes again what nobody has claimed."""
     try:
-        celery.send_task(RUN_JOB, args=[job_id], retry=False)
+        celery.send_task(RUN_JOB, args=[job_id], queue=QUEUES[JobQueue(queue)], retry=False)
     except (OperationalError, OSError) as error:
         log.warning("job %s could not be announced, the sweep will: %s", job_id, error)
         return False

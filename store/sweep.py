@@ -13,7 +13,7 @@ from domain.jobs import RETRYABLE, ErrorCode, JobError, JobStatus
 from store.blobs import Blobs
 from store.clock import now
 from store.database import Database
-from store.leases import requeue
+from store.leases import pause, requeue
 from store.settings import StoreSettings
 from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, JobRow, SeriesRow
 from store.transitions import move
@@ -27,12 +27,13 @@ MAX_DOUBLINGS = 4
 
 @dataclass
 class Swept:
-    """Job ids by what was done; `publish` is for the caller, after the commit."""
+    """Job ids by what was done; `publish`, ids with the queues they wait in, is for the caller, after the commit."""
 
     requeued: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     canceled: list[str] = field(default_factory=list)
-    publish: list[str] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
+    publish: list[tuple[str, str]] = field(default_factory=list)
 
 
 def sweep(session: Session, settings: StoreSettings) -> Swept:
@@ -46,13 +47,16 @@ def sweep(session: Session, settings: StoreSettings) -> Swept:
 
 
 def _take_back(session: Session, swept: Swept) -> None:
-    """Expired leases: canceling -> canceled, running -> queued, or failed after the last attempt."""
+    """Expired leases: canceling -> canceled, pausing -> paused, running -> queued; or failed after the last attempt."""
     expired = JobRow.lease_until <= now()
     query = select(JobRow).where(expired).order_by(JobRow.lease_until).limit(BATCH).with_for_update(skip_locked=True)
     for job in session.scalars(query).all():
         if job.status == JobStatus.CANCELING:
             if move(session, job.id, JobStatus.CANCELED, expired, values={"token": None}):
                 swept.canceled.append(job.id)
+        elif job.status == JobStatus.PAUSING and job.attempt < job.max_attempts:
+            if pause(session, job.id, expired, because="The worker was lost.", values={"token": None}):
+                swept.paused.append(job.id)
         elif job.attempt < job.max_attempts:
             if requeue(session, job.id, expired, because="The worker was lost."):
                 swept.requeued.append(job.id)
@@ -96,15 +100,15 @@ def _end_overdue(session: Session, swept: Swept) -> None:
 def _dispatch(session: Session, settings: StoreSettings, swept: Swept) -> None:
     """Queued jobs that nobody has claimed since they were last published, oldest first."""
     due = (JobRow.status == JobStatus.QUEUED, JobRow.dispatch_after <= now())
-    query = select(JobRow.id, JobRow.dispatches).where(*due).order_by(JobRow.dispatch_after).limit(BATCH)
-    for job_id, times in session.execute(query.with_for_update(skip_locked=True)).all():
+    query = select(JobRow.id, JobRow.queue, JobRow.dispatches).where(*due).order_by(JobRow.dispatch_after).limit(BATCH)
+    for job_id, queue, times in session.execute(query.with_for_update(skip_locked=True)).all():
         pause = settings.redispatch_seconds * 2 ** min(times, MAX_DOUBLINGS)
         session.execute(
             update(JobRow)
             .where(JobRow.id == job_id, *due)
             .values(dispatch_after=now(pause), dispatches=JobRow.dispatches + 1)
         )
-        swept.publish.append(job_id)
+        swept.publish.append((job_id, queue))
 
 
 def sweep_blobs(database: Database, blobs: Blobs) -> int:

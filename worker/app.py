@@ -71,7 +71,7 @@ class Worker:
         database = Database(self.settings)
         self._runner = Runner(self.settings, database, HANDLERS, draining=self._drain.is_set)
         self._reconciler = Reconciler(
-            self.settings, database, self._runner.blobs, lambda job_id: publish(self.celery, job_id)
+            self.settings, database, self._runner.blobs, lambda job_id, queue: publish(self.celery, job_id, queue)
         )
         self._reconciler.start()
 

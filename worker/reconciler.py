@@ -21,7 +21,7 @@ class Reconciler(threading.Thread):
     """Runs in every process that runs jobs; any number may sweep at the same time."""
 
     def __init__(
-        self, settings: StoreSettings, database: Database, blobs: Blobs, publish: Callable[[str], object]
+        self, settings: StoreSettings, database: Database, blobs: Blobs, publish: Callable[[str, str], object]
     ) -> None:
         super().__init__(name="reconciler", daemon=True)
         self._settings = settings
@@ -49,11 +49,11 @@ class Reconciler(threading.Thread):
         """One round."""
         with self._database.write() as session:
             swept = sweep(session, self._settings)
-        for fate in ("requeued", "failed", "canceled"):
+        for fate in ("requeued", "failed", "canceled", "paused"):
             for job_id in getattr(swept, fate):
                 log.warning("%s: lease or time limit expired, %s", job_id, fate)
-        for job_id in swept.publish:
-            self._publish(job_id)
+        for job_id, queue in swept.publish:
+            self._publish(job_id, queue)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -39,7 +39,7 @@ def submit(services: Services, tenant: str, request: JobRequest, idempotency_key
     with services.database.write() as session:
         submitted = jobs.submit(session, services.settings, request, tenant=tenant, idempotency_key=idempotency_key)
     if submitted.created:
-        services.publish(submitted.job.id)
+        services.publish(submitted.job)
     return submitted.job
 
 

@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
                 model.move("failed")
                 expected["failed"].add(job_id)
         assert {name: set(getattr(swept, name)) for name in expected} == expected
-        assert set(swept.requeued) <= set(swept.publish)
+        assert {(job_id, "cpu") for job_id in swept.requeued} <= set(swept.publish)
 
     @invariant()
     def the_database_holds_what_the_model_says(self) -> None:

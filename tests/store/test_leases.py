@@ -192,7 +192,7 @@ def test_release_gives_the_attempt_back(world) -> None:
             job = leases.release(session, lease)
         assert (job.status, job.attempt, job.token) == ("queued", 0, None)
     with world.database.write() as session:
-        assert sweep(session, world.settings).publish == [job_id], "published at once, not after a pause"
+        assert sweep(session, world.settings).publish == [(job_id, "cpu")], "published at once, not after a pause"
 
 
 def test_release_while_canceling_is_a_cancel(world) -> None:

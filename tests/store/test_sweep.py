@@ -33,7 +33,7 @@ def test_an_expired_lease_is_queued_and_published_in_the_same_round(world) -> No
     job_id = world.submit()
     world.claim(job_id)
     world.expire(job_id)
-    assert run(world) == Swept(requeued=[job_id], publish=[job_id])
+    assert run(world) == Swept(requeued=[job_id], publish=[(job_id, "cpu")])
     job = world.job(job_id)
     assert (job.status, job.attempt, job.token, job.worker) == ("queued", 1, None, None)
     assert world.events(job_id)[-1][2] == {"status": "queued", "detail": "The worker was lost."}
@@ -96,7 +96,7 @@ def test_a_queued_job_is_published_again_and_again_more_and_more_seldom(world) -
     pauses = []
     for _ in range(7):
         world.expire(job_id, "dispatch_after")
-        assert run(world) == Swept(publish=[job_id])
+        assert run(world) == Swept(publish=[(job_id, "cpu")])
         with world.database.read() as session:
             query = "SELECT dispatch_after FROM job"
             pauses.append(session.scalar(text(query).columns(jobs.JobRow.dispatch_after)))
@@ -107,7 +107,7 @@ def test_a_queued_job_is_published_again_and_again_more_and_more_seldom(world) -
     lease = world.claim(job_id)
     with world.database.write() as session:
         leases.release(session, lease)
-    assert run(world) == Swept(publish=[job_id]), "a job that was claimed starts from the beginning"
+    assert run(world) == Swept(publish=[(job_id, "cpu")]), "a job that was claimed starts from the beginning"
 
 
 def test_the_oldest_are_served_first_and_the_rest_next_time(world, monkeypatch) -> None:
@@ -137,7 +137,7 @@ def test_many_sweep_at_once(world) -> None:
     with ThreadPoolExecutor(6) as pool:
         rounds = list(pool.map(one, range(6)))
     assert sorted(job for swept in rounds for job in swept.requeued) == sorted(ids)
-    assert sorted(job for swept in rounds for job in swept.publish) == sorted(ids)
+    assert sorted(job for swept in rounds for job, _ in swept.publish) == sorted(ids)
     assert all(world.statuses(job_id) == ["queued", "running", "queued"] for job_id in ids)
 
 

@@ -29,9 +29,9 @@ def test_a_job_whose_lease_has_expired_is_published(bench):
     job_id = bench.submit()
     with bench.database.write() as session:
         leases.claim(session, job_id, worker="dead", lease_seconds=-1)
-    published: list[str] = []
-    reconciler(bench, published.append).sweep()
-    assert (bench.job(job_id).status, published) == (JobStatus.QUEUED, [job_id])
+    published: list[tuple[str, str]] = []
+    reconciler(bench, lambda *message: published.append(message)).sweep()
+    assert (bench.job(job_id).status, published) == (JobStatus.QUEUED, [(job_id, "cpu")])
 
 
 def test_it_sweeps_at_its_start_and_again_whatever_went_wrong(bench, monkeypatch):
@@ -52,7 +52,7 @@ def test_it_sweeps_at_its_start_and_again_whatever_went_wrong(bench, monkeypatch
     monkeypatch.setattr(Reconciler, "sweep", away_at_first)
     with bench.database.write() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(dispatch_after=now(-1)))
-    thread = reconciler(bench, lambda job_id: published.set())
+    thread = reconciler(bench, lambda *message: published.set())
     thread.start()
     assert published.wait(20)
     thread.stop()
