@@ -26,9 +26,11 @@ from api.models.service import make_loader
 from api.origins import OtherPages
 from api.series.endpoints import router as series
 from api.settings import ApiSettings
+from api.telemetry import Telemetry
 from store.blobs import Blobs
 from store.database import Database
 from store.queue import make_celery
+from store.tracing import make_tracer
 
 WEB = Path(__file__).parents[1] / "web"
 DESCRIPTION = """
@@ -44,6 +46,7 @@ EXPOSED_HEADERS = [
     "Retry-After",
     "ETag",
     "X-Request-ID",
+    "traceparent",
     "Preference-Applied",
     "Attractor-Decimation",
     "Content-Disposition",
@@ -55,6 +58,7 @@ EXPOSED_HEADERS = [
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
     """The ASGI application; one per process."""
     settings = settings or ApiSettings()
+    tracer = make_tracer("attractor-api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,6 +77,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         finally:
             celery.close()
             database.close()
+            tracer.close()
 
     app = FastAPI(
         title="attractor",
@@ -81,6 +86,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        # Ours is api.telemetry; the framework's would record what callers sent.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         docs_url=None,
         redoc_url=None,
     )
@@ -96,6 +103,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
+    app.add_middleware(Telemetry, tracer=tracer)
+    app.add_middleware(Heads)
     errors.install(app)
     _include(app, settings)
     app.frontend("/", directory=WEB, fallback=None, check_dir=False)

@@ -33,7 +33,8 @@ class Heads:
                 elif message.get("more_body"):
                     group.cancel_scope.cancel()
 
-            await self.app({**scope, "method": "GET"}, receive, send_head)
+            state = {**scope.get("state", {}), "asked_method": "HEAD"}
+            await self.app({**scope, "method": "GET", "state": state}, receive, send_head)
 
 
 def _allowing_head(send: Send) -> Send:

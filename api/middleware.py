@@ -1,14 +1,11 @@
-"""What every answer carries: a request id, security headers, and a problem document when it is an error."""
+"""What every answer carries: security headers, and a problem document when it is an error."""
 
 from __future__ import annotations
-
-import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import from_status, problem
-from domain.ids import uuid7
 
 # The page comes with the service and needs nothing from anywhere else.
 SECURITY_HEADERS = {
@@ -18,11 +15,10 @@ SECURITY_HEADERS = {
         "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
     ),
 }
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Envelope:
-    """Outermost layer of ours around every HTTP request."""
+    """Around whatever answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -31,16 +27,12 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid7().hex}"
-        scope.setdefault("state", {})["request_id"] = request_id
         plain: Message | None = None
 
         async def send_in_envelope(message: Message) -> None:
             nonlocal plain
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 if message["status"] >= 400 and headers.get("content-type", "").startswith("text/plain"):
@@ -52,6 +44,6 @@ class Envelope:
             elif not message.get("more_body"):
                 error = from_status(plain["status"], message.get("body", b"").decode())
                 kept = {k: v for k, v in Headers(scope=plain).items() if k not in ("content-type", "content-length")}
-                await problem(error, request_id, kept)(scope, receive, send)
+                await problem(error, scope["state"]["request_id"], kept)(scope, receive, send)
 
         await self.app(scope, receive, send_in_envelope)

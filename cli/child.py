@@ -32,17 +32,11 @@ def _exit_with_launcher() -> None:
 
 
 def _api() -> int:
-    import uvicorn
-
-    from api.app import create_app
     from api.settings import ApiSettings
+    from cli.api import run_api
 
     # The launcher owns the listening socket: a taken port is its error, and connections wait while a crashed API restarts.
-    listener = socket.socket(fileno=int(os.environ[SOCKET_FD]))
-    config = uvicorn.Config(create_app(ApiSettings()), log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+    return run_api(ApiSettings(), socket.socket(fileno=int(os.environ[SOCKET_FD])))
 
 
 def _worker() -> int:

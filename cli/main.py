@@ -1,4 +1,4 @@
-"""The command line: `attractor serve | worker | migrate | demo | version`. Imports are late, so that help is quick."""
+"""The command line: `attractor serve | api | worker | migrate | demo | version`. Imports are late, so that help is quick."""
 
 from __future__ import annotations
 
@@ -36,6 +36,23 @@ def serve(
         run(host, port, data_dir, workers, say=lambda line: print(line, flush=True))
     except CannotServe as error:
         _fail(str(error))
+
+
+@app.command()
+def api(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: ATTRACTOR_HOST or 127.0.0.1.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: ATTRACTOR_PORT or 8000.")] = None,
+) -> None:
+    """Run the API and the page against ATTRACTOR_DATABASE_URL and ATTRACTOR_BROKER_URL, without workers."""
+    from api.settings import ApiSettings
+    from cli.api import run_api
+
+    settings = ApiSettings()
+    settings.host = settings.host if host is None else host
+    settings.port = settings.port if port is None else port
+    raise typer.Exit(run_api(settings))
 
 
 @app.command()

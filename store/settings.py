@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -55,6 +55,12 @@ class StoreSettings(BaseSettings):
     webhook_log_days: float = Field(default=30.0, gt=0, description="How long ended deliveries of webhooks are kept.")
     database_pool_size: int = Field(default=20, ge=1)
     busy_timeout_seconds: float = Field(default=20.0, gt=0, description="SQLite: how long a writer waits for another.")
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="How lines are logged; auto: text on a terminal, JSON everywhere else."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least that is logged."
+    )
 
     @field_validator("secret_key")
     @classmethod

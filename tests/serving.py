@@ -21,7 +21,12 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 # Short enough that a lost worker is noticed within seconds, long enough for a busy machine.
-QUICK = {"ATTRACTOR_LEASE_SECONDS": "4", "ATTRACTOR_SWEEP_SECONDS": "0.5", "ATTRACTOR_REDISPATCH_SECONDS": "2"}
+QUICK = {
+    "ATTRACTOR_LEASE_SECONDS": "4",
+    "ATTRACTOR_SWEEP_SECONDS": "0.5",
+    "ATTRACTOR_REDISPATCH_SECONDS": "2",
+    "ATTRACTOR_LOG_FORMAT": "text",
+}
 PATIENCE_SECONDS = 120.0
 T = TypeVar("T")
 

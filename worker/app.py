@@ -7,13 +7,13 @@ ours, so that its forks begin clean. Solo (one at a time): the main process runs
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from typing import Any
 
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning, WorkerShutdown
 
+from store import logs
 from store.database import Database
 from store.queue import make_celery, publish
 from worker.drain import DrainFlag
@@ -95,9 +95,7 @@ class Worker:
 
 def run_worker(settings: WorkerSettings) -> int:
     """Run a worker in this process until it is told to stop."""
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_format, settings.log_level)
     for name, level in _QUIETER.items():
         logging.getLogger(name).setLevel(level)
     # Celery warns root of pickled messages; ours are JSON, and no other is accepted.

@@ -29,7 +29,6 @@ class WorkerSettings(StoreSettings):
     poll_seconds: float = Field(
         default=0.5, gt=0, le=1.0, description="How often progress is written and a cancellation noticed."
     )
-    log_level: str = "INFO"
 
     @property
     def processes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,7 +36,12 @@ def running_service(data_dir: Path, log: Path) -> Iterator[Service]:
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the service in order.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=os.environ | {"ATTRACTOR_LOG_FORMAT": "text"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield Service(_wait_until_ready(process, data_dir, log), process)
