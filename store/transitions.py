@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from domain.jobs import TERMINAL, JobStatus, sources_of
 from store.clock import now
 from store.tables import JobEventRow, JobRow
+from store.webhooks import announce
 
 # What a job that no worker holds looks like.
 UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
@@ -35,7 +36,10 @@ def move(
     if "error" in changes:
         data["error"] = changes["error"]
     allowed = JobRow.status.in_(sources_of(target))
-    return change(session, job_id, allowed, *where, values={**changes, "status": target}, event=("status", data))
+    job = change(session, job_id, allowed, *where, values={**changes, "status": target}, event=("status", data))
+    if job is not None and target in TERMINAL:
+        announce(session, job)
+    return job
 
 
 def change(
