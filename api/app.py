@@ -94,7 +94,6 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.openapi = cache(lambda: openapi.document(app))  # type: ignore[method-assign]
     app.add_middleware(OtherPages, hosts=settings.allowed_hosts, origins=settings.cors_origins)
     app.add_middleware(Envelope)
-    app.add_middleware(Heads)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -52,6 +52,8 @@ def configure(log_format: LogFormat, level: str, *, stream: TextIO | None = None
     handler.setFormatter(JsonLines() if resolved(log_format, stream) == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
+    # Its line per request names the address, which may hold the secret of whoever is called.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # A warning's location is the library's business, its text is the operator's.
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"
 
