@@ -13,6 +13,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api import docs, errors, openapi
 from api.analyses.endpoints import router as analyses
+from api.auth.access import Access
+from api.auth.gate import Gate
 from api.capabilities.endpoints import router as capabilities
 from api.dependencies import Services
 from api.evaluations.endpoints import router as evaluations
@@ -38,6 +40,9 @@ Dynamical-system reconstruction as a service: upload a time series, get its Lyap
 trained with chaos-tuned teacher forcing, and forecasts that say how far they can be trusted.
 
 Long work is a job: `POST /v1/jobs` answers 202 with a `Location`; follow it by polling, `?wait=` or its event stream.
+Where keys are demanded, send yours as `Authorization: Bearer atr_...`; `GET /v1/me` says whose it is and what it allows.
+Where requests are limited, `RateLimit` and `RateLimit-Policy` say what is left of this minute.
+
 Every error is an RFC 9457 problem document. Lists are pages: pass `next_cursor` on as `cursor`.
 """
 
@@ -47,6 +52,9 @@ EXPOSED_HEADERS = [
     "ETag",
     "X-Request-ID",
     "traceparent",
+    "WWW-Authenticate",
+    "RateLimit",
+    "RateLimit-Policy",
     "Preference-Applied",
     "Attractor-Decimation",
     "Content-Disposition",
@@ -72,9 +80,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             celery=celery,
             load_model=make_loader(database, blobs, settings.model_cache_size),
         )
+        app.state.gate = Gate(settings, database)
         try:
             yield
         finally:
+            await app.state.gate.close()
             celery.close()
             database.close()
             tracer.close()
@@ -92,6 +102,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.openapi = cache(lambda: openapi.document(app))  # type: ignore[method-assign]
+    app.add_middleware(Access)
     app.add_middleware(OtherPages, hosts=settings.allowed_hosts, origins=settings.cors_origins)
     app.add_middleware(Envelope)
     if settings.cors_origins:

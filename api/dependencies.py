@@ -13,6 +13,7 @@ from api.models.service import ModelLoader
 from api.settings import ApiSettings
 from domain.errors import NotFound
 from domain.ids import PREFIXES, is_id
+from domain.keys import Caller, Principal
 from store import queue
 from store.blobs import Blobs
 from store.database import Database
@@ -50,15 +51,26 @@ async def _blobs(request: Request) -> Blobs:
     return request.app.state.services.blobs
 
 
-async def _tenant() -> str:
-    """Whose data the request may see. Keys will decide; until then there is one tenant."""
-    return "default"
+async def _caller(request: Request) -> Caller:
+    """Who sends the request; `api.auth.access` has let them in, or nobody is served."""
+    return request.state.caller
+
+
+async def _principal(request: Request) -> Principal:
+    return request.state.caller.principal
+
+
+async def _tenant(request: Request) -> str:
+    """Whose data the request may see."""
+    return request.state.caller.principal.tenant
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 BlobsDep = Annotated[Blobs, Depends(_blobs)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+PrincipalDep = Annotated[Principal, Depends(_principal)]
 TenantDep = Annotated[str, Depends(_tenant)]
 
 

@@ -18,7 +18,17 @@ from starlette.exceptions import HTTPException
 
 from api.validation import describe
 from domain.base import Document
-from domain.errors import BadRequest, DomainError, ErrorItem, NotFound, TooLarge, UnsupportedFormat
+from domain.errors import (
+    BadRequest,
+    DomainError,
+    ErrorItem,
+    InsufficientScope,
+    InvalidKey,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedFormat,
+)
 from store.database import is_transient
 
 MEDIA_TYPE = "application/problem+json"
@@ -106,7 +116,21 @@ def problem(error: DomainError, request_id: str | None, headers: dict[str, str] 
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if (challenge := _challenge(error)) is not None:
+        headers["WWW-Authenticate"] = challenge
     return Response(body.model_dump_json(), error.status, headers, MEDIA_TYPE)
+
+
+def _challenge(error: DomainError) -> str | None:
+    """What a program should send instead (RFC 6750, section 3)."""
+    match error:
+        case InvalidKey():
+            return f'Bearer realm="attractor", error="invalid_token", error_description="{error.why} key"'
+        case Unauthenticated():
+            return 'Bearer realm="attractor"'
+        case InsufficientScope():
+            return f'Bearer realm="attractor", error="insufficient_scope", scope="{error.scope}"'
+    return None
 
 
 def from_status(status: int, detail: str | None = None) -> DomainError:
@@ -145,7 +169,7 @@ def _allow(request: Request) -> dict[str, str]:
     return {}
 
 
-async def _on_database_error(request: Request, error: Exception) -> Response:
+async def on_database_error(request: Request, error: Exception) -> Response:
     """503 while the database is away or busy; anything else that it says is a bug."""
     assert isinstance(error, DBAPIError | PoolTimeout)
     if isinstance(error, DBAPIError) and not is_transient(error):
@@ -169,8 +193,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(DBAPIError, _on_database_error)
-    app.add_exception_handler(PoolTimeout, _on_database_error)
+    app.add_exception_handler(DBAPIError, on_database_error)
+    app.add_exception_handler(PoolTimeout, on_database_error)
     app.add_exception_handler(Exception, _on_bug)
 
 

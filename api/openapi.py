@@ -10,9 +10,18 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.auth.rules import declared
 from api.errors import Problem, problem_responses
 
 FILE = Path(__file__).parents[1] / "docs" / "openapi.json"
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": (
+        "A key such as `atr_...`, made by `attractor keys create`. A service that listens on loopback and knows no keys "
+        "demands none. Beside each operation stands the scope that its key needs."
+    ),
+}
 _FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
@@ -30,10 +39,15 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= problem.pop("$defs") | {"Problem": problem}
-    for method, operation in (o for path in found["paths"].values() for o in path.items()):
+    found["components"]["securitySchemes"] = {"bearer": _BEARER}
+    for path, method, operation in ((p, m, o) for p, item in found["paths"].items() for m, o in item.items()):
         responses = operation["responses"]
-        if method != "get":  # see `api.origins`
-            responses |= {str(status): response for status, response in problem_responses(403).items()}
+        rule = declared(method.upper(), path)
+        if rule.key:
+            operation["security"] = [{"bearer": [rule.scope] if rule.scope else []}]
+        # 403: see `api.origins` as well. 401 and 429 come before the request is looked at.
+        refusals = [*((401, 403, 429) if rule.key else ()), *((403,) if method != "get" else ())]
+        responses |= {str(status): response for status, response in problem_responses(*refusals).items()}
         # Added by the framework wherever there is a parameter, also where every text is a good one.
         if "HTTPValidationError" in json.dumps(responses.get("422", {})):
             del responses["422"]
