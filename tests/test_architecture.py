@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["api", "cli", "domain", "dynamics", "models", "store", "worker"]
+ROOMS = ["api", "cli", "domain", "dynamics", "figures", "models", "store", "worker"]
 MAX_LINES = 600
 
 
