@@ -9,6 +9,7 @@
     ├── TooLarge 413
     ├── UnsupportedFormat 415
     ├── RateLimited 429
+    ├── QuotaExceeded 429
     └── Unprocessable 422         ├── InvalidParameters  ├── UnknownChannel  ├── IdempotencyMismatch
         └── InvalidSeries         ├── SeriesTooShort  ├── NonFiniteValues  ├── MalformedFile
                                   ├── NonNumericValues  ├── DuplicateTimes  ├── UnorderedTimes  ├── IrregularSampling
@@ -125,6 +126,10 @@ class TooLarge(DomainError):
 
 class UnsupportedFormat(DomainError):
     status, code, title = 415, "unsupported_format", "Unsupported format"
+
+
+class QuotaExceeded(DomainError):
+    status, code, title = 429, "quota_exceeded", "Quota exceeded"
 
 
 class Unprocessable(DomainError):

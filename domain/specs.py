@@ -21,6 +21,9 @@ from domain.training_specs import (
 
 MAX_HORIZON_STEPS = 1_000_000
 MAX_SYNC_HORIZON_STEPS = 10_000
+MAX_TIMEOUT_S = 604_800
+MIN_MEMORY_MB, MAX_MEMORY_MB = 256, 1_048_576
+MAX_PRIORITY = 10
 
 
 class LyapunovSpec(Spec):
@@ -249,10 +252,10 @@ class JobLimits(Spec):
     timeout_s: int = Field(
         default=7200,
         ge=1,
-        le=604_800,
+        le=MAX_TIMEOUT_S,
         description="Seconds after which an attempt is given up; a pause does not count.",
     )
-    memory_mb: Annotated[int, Field(ge=256, le=1_048_576)] | None = Field(
+    memory_mb: Annotated[int, Field(ge=MIN_MEMORY_MB, le=MAX_MEMORY_MB)] | None = Field(
         default=None,
         description="Mebibytes that the job's process may take before it fails as out_of_memory; default: the worker's.",
     )
@@ -264,7 +267,7 @@ class _JobRequest(Spec):
     )
     limits: JobLimits = JobLimits()
     priority: int = Field(
-        default=0, ge=-10, le=10, description="Of two jobs that wait, the one with the higher priority starts first."
+        default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Of two jobs that wait, the one with the higher priority starts first."
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="Yours: stored and returned as given (at most 8 KiB as JSON)."

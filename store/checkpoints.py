@@ -13,18 +13,27 @@ from store.tables import JobRow
 
 
 def save(database: Database, blobs: Blobs, lease: Lease, data: bytes) -> None:
-    """Blob first, then the row that names it (fenced), then the one before it is deleted."""
-    new = blobs.put(_mark(lease.job_id) + data).sha256
-    old = database.transact(partial(set_checkpoint, lease=lease, sha256=new))
-    if old is not None and old != new:
+    """Both steps, where one process takes them."""
+    adopt(database, blobs, lease, put(blobs, lease.job_id, data), patience_seconds=60.0)
+
+
+def put(blobs: Blobs, job_id: str, data: bytes) -> str:
+    """Write the blob of a checkpoint; its name, for `adopt`."""
+    return blobs.put(_mark(job_id) + data).sha256
+
+
+def adopt(database: Database, blobs: Blobs, lease: Lease, sha256: str, *, patience_seconds: float) -> None:
+    """Name the blob in the job's row (fenced: LeaseLost), then delete the one before it."""
+    old = database.transact(partial(set_checkpoint, lease=lease, sha256=sha256), patience_seconds=patience_seconds)
+    if old is not None and old != sha256:
         blobs.delete(old)
 
 
 def load(database: Database, blobs: Blobs, job_id: str) -> bytes | None:
-    """The newest checkpoint of the job, whichever attempt wrote it; None without one."""
+    """The newest checkpoint of the job, whichever attempt wrote it, or the job that it retries; None without one."""
     with database.read() as session:
         sha256 = session.scalar(select(JobRow.checkpoint_sha256).where(JobRow.id == job_id))
-    return None if sha256 is None else blobs.read(sha256).removeprefix(_mark(job_id))
+    return None if sha256 is None else blobs.read(sha256).partition(b"\n")[2]
 
 
 def _mark(job_id: str) -> bytes:

@@ -7,22 +7,28 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, select
+from pydantic import TypeAdapter
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from domain.errors import BadRequest, IdempotencyMismatch, NotFound, StateForbids
+from domain.errors import BadRequest, IdempotencyMismatch, NotFound, QuotaExceeded, StateForbids
 from domain.ids import new_id
 from domain.jobs import TERMINAL, JobKind, JobStatus, Progress
 from domain.specs import EvaluateJob, ForecastJob, JobRequest, queue_of
 from store.clock import now
-from store.database import insert_if_new
+from store.database import alone, insert_if_new
 from store.pages import Page, page
 from store.settings import StoreSettings
 from store.tables import IdempotencyRow, JobEventRow, JobRow, ModelRow, SeriesRow
+from store.tenants import quota
 from store.transitions import move
 
 MAX_EVENTS = 500
+QUOTA_RETRY_SECONDS = 10
 ACTIVE = tuple(status for status in JobStatus if status not in TERMINAL)
+
+_WAITING = (JobStatus.QUEUED, JobStatus.PAUSED)
+_request = TypeAdapter[JobRequest](JobRequest)
 
 
 @dataclass(frozen=True)
@@ -51,32 +57,81 @@ def submit(
         earlier = _take_key(session, settings, tenant, idempotency_key, request_hash(request), job_id)
         if earlier is not None:
             return Submitted(get(session, earlier, tenant=tenant), created=False)
-    series_id, model_id = _pin_inputs(session, request, tenant)
+    job = JobRow(id=job_id, tenant=tenant, key_id=key_id, request_id=request_id, traceparent=traceparent)
+    return Submitted(_write(session, settings, request, job), created=True)
+
+
+def retry(
+    session: Session,
+    settings: StoreSettings,
+    job_id: str,
+    *,
+    limits: dict[str, Any] | None = None,
+    priority: int | None = None,
+    tenant: str = "default",
+    key_id: str | None = None,
+    request_id: str | None = None,
+    traceparent: str | None = None,
+) -> Submitted:
+    """A new job with the request of one that has failed or was canceled, some `limits` or the priority changed; asked
+    again, the same new job. It goes on from the last checkpoint where the failure was one that may pass (`retryable`)."""
+    mine = (JobRow.id == job_id, JobRow.tenant == tenant)
+    # The lock makes the second of two at once wait, and then find what the first has made.
+    old = session.scalar(select(JobRow).where(*mine).with_for_update())
+    if old is None:
+        raise NotFound(f"There is no job {job_id}.")
+    if old.status not in (JobStatus.FAILED, JobStatus.CANCELED):
+        raise StateForbids(f"The job is {old.status}; only one that has failed or was canceled can be retried.")
+    earlier = session.scalar(select(JobRow).where(JobRow.retry_of == job_id))
+    if earlier is not None:
+        return Submitted(earlier, created=False)
+    document = {**old.request, "limits": {**old.request["limits"], **(limits or {})}}
+    if priority is not None:
+        document["priority"] = priority
     job = JobRow(
-        id=job_id,
+        id=new_id("job"),
         tenant=tenant,
-        kind=request.kind,
-        status=JobStatus.QUEUED,
-        max_attempts=settings.max_attempts,
-        timeout_s=request.limits.timeout_s,
-        memory_mb=request.limits.memory_mb,
-        queue=queue_of(request),
-        rank=-request.priority,
-        request=request.model_dump(mode="json"),
-        series_id=series_id,
-        model_id=model_id,
+        retry_of=job_id,
+        checkpoint_sha256=old.checkpoint_sha256,
         key_id=key_id,
         request_id=request_id,
         traceparent=traceparent,
-        progress=Progress().model_dump(mode="json"),
-        dispatch_after=now(settings.redispatch_seconds),
-        event_seq=1,
     )
+    old.checkpoint_sha256 = None  # a checkpoint belongs to one job, which deletes it when it has a newer one
+    return Submitted(_write(session, settings, _request.validate_python(document), job), created=True)
+
+
+def _write(session: Session, settings: StoreSettings, request: JobRequest, job: JobRow) -> JobRow:
+    """Fill in a new job, and write it with its first event."""
+    job.series_id, job.model_id = _pin_inputs(session, request, job.tenant)
+    _check_quota(session, settings, job.tenant)
+    job.kind, job.status, job.queue = request.kind, JobStatus.QUEUED, queue_of(request)
+    job.request, job.rank = request_document(request), -request.priority
+    job.timeout_s, job.memory_mb = request.limits.timeout_s, request.limits.memory_mb
+    job.max_attempts = settings.max_attempts
+    job.progress = Progress().model_dump(mode="json")
+    job.dispatch_after = now(settings.redispatch_seconds)
+    job.event_seq = 1
     session.add(job)
     session.flush()
-    session.add(JobEventRow(job_id=job_id, seq=1, type="status", data={"status": JobStatus.QUEUED}))
+    session.add(JobEventRow(job_id=job.id, seq=1, type="status", data={"status": JobStatus.QUEUED}))
     session.flush()
-    return Submitted(job, created=True)
+    return job
+
+
+def _check_quota(session: Session, settings: StoreSettings, tenant: str) -> None:
+    """Raise QuotaExceeded when as many jobs of the tenant wait, queued or paused, as may."""
+    limit = quota(session, settings, tenant).max_queued_jobs
+    if limit is None:
+        return
+    alone(session, f"submit {tenant}")  # two requests must not both take the last place
+    waiting = select(JobRow.id).where(JobRow.tenant == tenant, JobRow.status.in_(_WAITING)).limit(limit)
+    if session.scalar(select(func.count()).select_from(waiting.subquery())) == limit:
+        raise QuotaExceeded(
+            f"{limit} of your jobs are waiting, queued or paused, and no more may. Send the request again when one has "
+            "started, or cancel one.",
+            retry_after=QUOTA_RETRY_SECONDS,
+        )
 
 
 def replayed(session: Session, request: JobRequest, idempotency_key: str, *, tenant: str = "default") -> JobRow | None:
@@ -88,18 +143,20 @@ def replayed(session: Session, request: JobRequest, idempotency_key: str, *, ten
     return get(session, _same_request(earlier, request_hash(request)), tenant=tenant)
 
 
-def request_hash(request: JobRequest) -> str:
-    """SHA-256 of a request in canonical JSON: what makes two requests the same.
-
-    Fields that the first release did not know count only where they are given: a request that was sent to the release
-    before is recognised by the next one.
-    """
+def request_document(request: JobRequest) -> dict[str, Any]:
+    """A request as it is stored, with its defaults; without those that the first release did not know, so that a worker
+    of that release can run it, and a request that was first sent to that release is recognised."""
     document: dict[str, Any] = request.model_dump(mode="json")
     if document["priority"] == 0:
         del document["priority"]
     if document["limits"]["memory_mb"] is None:
         del document["limits"]["memory_mb"]
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return document
+
+
+def request_hash(request: JobRequest) -> str:
+    """SHA-256 of a request in canonical JSON: what makes two requests the same."""
+    text = json.dumps(request_document(request), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

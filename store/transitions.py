@@ -28,8 +28,10 @@ def move(
     """The job, moved to `target`; None, and nothing written, when it was not in a state (and `where`) that allows it."""
     changes = dict(values or {})
     if target in TERMINAL:
-        # The checkpoint's file becomes an orphan, for the sweep to delete.
-        changes |= {**UNHELD, "finished_at": now(), "dispatch_after": None, "checkpoint_sha256": None}
+        changes |= {**UNHELD, "finished_at": now(), "dispatch_after": None}
+        if not (changes.get("error") or {}).get("retryable"):
+            # The checkpoint's file becomes an orphan, for the sweep to delete; a retry may need it, an end does not.
+            changes["checkpoint_sha256"] = None
     data: dict[str, Any] = {"status": target}
     if because is not None:
         data["detail"] = because

@@ -12,7 +12,7 @@ from api.dependencies import DatabaseDep, JobId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.headers import MAX_WAIT_SECONDS, IfNoneMatch, PreferDep, matches
 from api.jobs import examples, follow, service
-from api.jobs.schemas import JobEvent, JobEventPage, JobOut, ValidatedJob
+from api.jobs.schemas import JobEvent, JobEventPage, JobOut, RetryRequest, ValidatedJob
 from api.pagination import Cursor, Limit, PageOut, SeriesFilter
 from api.results import json_response
 from api.validation import StrictRoute
@@ -63,7 +63,7 @@ def job_response(row: JobRow, status: int, headers: dict[str, str] | None = None
             "description": "The job has ended within `Prefer: wait`, or the request was only validated.",
         },
         **ACCEPTED,
-        **problem_responses(400, 404, 413, 415, 422),
+        **problem_responses(400, 404, 413, 415, 422, 429),
     },
 )
 async def create_job(
@@ -180,10 +180,79 @@ async def get_job(
     },
 )
 def cancel_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
-    """A queued job is canceled at once, a running one stops within about a second. 409 for a job that has succeeded or failed."""
+    """A queued or paused job is canceled at once, a running one stops within about a second. 409 for a job that has
+    succeeded or failed."""
     with database.write() as session:
         row, changed = jobs.cancel(session, id, tenant=tenant)
     return job_response(row, 202 if changed else 200, {"Location": href("job", id)})
+
+
+@router.post(
+    "/{id}/pause",
+    operation_id="pause_job",
+    summary="Pause a job",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"model": JobOut, "description": "It was asked to pause before."},
+        **ACCEPTED,
+        **problem_responses(404, 409),
+    },
+)
+def pause_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
+    """A queued job is paused at once; a running one keeps a checkpoint, gives its worker free, and is `pausing` until then.
+    409 for a job that is canceling or has ended.
+    """
+    with database.write() as session:
+        row, changed = jobs.pause(session, id, tenant=tenant)
+    return job_response(row, 202 if changed else 200, {"Location": href("job", id)})
+
+
+@router.post(
+    "/{id}/resume",
+    operation_id="resume_job",
+    summary="Resume a paused job",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"model": JobOut, "description": "It is queued or running already."},
+        **ACCEPTED,
+        **problem_responses(404, 409),
+    },
+)
+def resume_job(id: JobId, services: ServicesDep, tenant: TenantDep) -> Response:
+    """It is queued again, and goes on from its last checkpoint. 409, with `Retry-After`, while it is still pausing, and for a
+    job that is canceling or has ended.
+    """
+    row, changed = service.resume(services, tenant, id)
+    return job_response(row, 202 if changed else 200, {"Location": href("job", id)})
+
+
+@router.post(
+    "/{id}/retry",
+    operation_id="retry_job",
+    summary="Retry a failed or canceled job",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"model": JobOut, "description": "The job that an earlier retry of the same job made."},
+        **ACCEPTED,
+        **problem_responses(400, 404, 409, 415, 422, 429),
+    },
+)
+def retry_job(
+    id: JobId,
+    services: ServicesDep,
+    tenant: TenantDep,
+    request: Annotated[RetryRequest | None, Body(openapi_examples=examples.RETRIES)] = None,
+) -> Response:
+    """A new job (`Location`) with the same request, whose `retry_of` names this one; limits and priority may be changed. Where
+    the failure is `retryable` (out of time or memory, a lost worker) it goes on from the last checkpoint. A job is retried
+    once: asked again, the same new job is answered. 409 for a job that has succeeded or not ended, or whose series or
+    model is gone.
+    """
+    row, created = service.retry(services, tenant, id, request or RetryRequest())
+    return job_response(row, 202 if created else 200, {"Location": href("job", row.id)})
 
 
 @router.get(

@@ -30,7 +30,8 @@ _REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
                 "budget_seconds": 60,
                 "seed": 7,
             },
-            "limits": {"timeout_s": 7200},
+            "limits": {"timeout_s": 7200, "memory_mb": 4096},
+            "priority": 5,
             "metadata": {"experiment": "lorenz"},
         },
     ),
@@ -56,6 +57,12 @@ _REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "forecast": (
         "Forecast from the end of the series",
         {"kind": "forecast", "model_id": MODEL_ID, "params": {"horizon_steps": 500, "quantiles": [0.05, 0.95]}},
+    ),
+}
+RETRIES: dict[str, Example] = {
+    "as it was": Example(summary="The same again", value={}),
+    "more time": Example(
+        summary="With more time and memory", value={"limits": {"timeout_s": 14400, "memory_mb": 8192}}
     ),
 }
 REQUESTS: dict[str, Example] = {

@@ -6,9 +6,9 @@ from typing import Any
 
 from api.dependencies import Services
 from api.jobs import checks
-from api.jobs.schemas import ValidatedJob
+from api.jobs.schemas import RetryRequest, ValidatedJob
 from api.results import get_document
-from domain.errors import BadRequest, Conflict, ErrorItem, NotReady
+from domain.errors import BadRequest, Conflict, ErrorItem, NotFound, NotReady, StateForbids
 from domain.jobs import TERMINAL, JobStatus
 from domain.specs import JobRequest
 from store import jobs
@@ -41,6 +41,29 @@ def submit(services: Services, tenant: str, request: JobRequest, idempotency_key
     if submitted.created:
         services.publish(submitted.job)
     return submitted.job
+
+
+def resume(services: Services, tenant: str, job_id: str) -> tuple[JobRow, bool]:
+    """The job and whether it was paused; if so, announced like a new one."""
+    with services.database.write() as session:
+        row, changed = jobs.resume(session, services.settings, job_id, tenant=tenant)
+    if changed:
+        services.publish(row)
+    return row, changed
+
+
+def retry(services: Services, tenant: str, job_id: str, request: RetryRequest) -> tuple[JobRow, bool]:
+    """The new job and whether this call made it."""
+    changes = {"limits": request.limits.model_dump(exclude_none=True), "priority": request.priority}
+    with services.database.write() as session:
+        jobs.get(session, job_id, tenant=tenant)
+        try:
+            submitted = jobs.retry(session, services.settings, job_id, tenant=tenant, **changes)
+        except NotFound as error:
+            raise StateForbids(f"{error.detail} The job cannot run again without it.") from None
+    if submitted.created:
+        services.publish(submitted.job)
+    return submitted.job, submitted.created
 
 
 def event_position(text: str | None) -> int:

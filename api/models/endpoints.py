@@ -96,7 +96,7 @@ def get_model_artifact(
         201: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Path of the forecast."}}},
         200: {"model": JobOut, "description": "A long forecast: the job has ended within `Prefer: wait`."},
         **ACCEPTED,
-        **problem_responses(400, 404, 413, 415, 422),
+        **problem_responses(400, 404, 413, 415, 422, 429),
     },
 )
 async def create_forecast(

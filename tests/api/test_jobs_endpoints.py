@@ -13,13 +13,14 @@ from fastapi.testclient import TestClient
 from stock import Stock
 
 from api.jobs.checks import longest_training_run
-from api.jobs.examples import REQUESTS
+from api.jobs.examples import REQUESTS, RETRIES
 from domain.errors import SeriesTooShort
 from domain.jobs import ErrorCode, JobError
 from domain.specs import LyapunovSpec, TrainSpec
 from dynamics.lyapunov import analyze
 from dynamics.training.split import split
-from store.tables import JobRow
+from store import leases
+from store.tables import JobRow, TenantRow
 
 JSON, CSV = {"Content-Type": "application/json"}, {"Content-Type": "text/csv"}
 
@@ -205,6 +206,104 @@ def test_a_queued_job_is_canceled_at_once_and_a_running_one_is_asked(client: Tes
     assert (answer.status_code, answer.json()["status"]) == (202, "canceling")
 
 
+LOST = JobError(code=ErrorCode.TIMEOUT, detail="Not done after 60 s.", retryable=True)
+
+
+def test_a_job_is_paused_and_resumed(client: TestClient, stock: Stock) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    path, links = job["links"]["self"], job["links"]
+    assert (links["pause"], links["resume"], links["retry"]) == (f"{path}/pause", None, None)
+    first, again = client.post(links["pause"]), client.post(links["pause"])
+    assert (first.status_code, again.status_code, first.json()["status"]) == (202, 200, "paused")
+    assert first.headers["location"] == path
+    links = first.json()["links"]
+    assert (links["pause"], links["resume"], links["cancel"]) == (None, f"{path}/resume", f"{path}/cancel")
+    first, again = client.post(links["resume"]), client.post(links["resume"])
+    assert (first.status_code, again.status_code, first.json()["status"]) == (202, 200, "queued")
+    assert len(list(stock.settings.queue_dir.rglob("*.msg"))) == 2, "announced like a new one, once"
+
+
+def test_a_running_job_is_asked_to_pause(client: TestClient, stock: Stock) -> None:
+    path = client.post("/v1/jobs", json=lyapunov(stock)).json()["links"]["self"]
+    lease = stock.claim(path.rsplit("/", 1)[1])
+    assert [client.post(f"{path}/pause").status_code for _ in range(2)] == [202, 200]
+    early = client.post(f"{path}/resume")
+    assert (early.status_code, early.json()["code"], early.headers["retry-after"]) == (409, "state_forbids", "1")
+    with stock.database.write() as session:
+        leases.acknowledge_pause(session, lease)
+    assert client.get(path).json()["status"] == "paused"
+    assert client.post(f"{path}/cancel").json()["status"] == "canceled"
+    for control in ("pause", "resume"):
+        answer = client.post(f"{path}/{control}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "state_forbids")
+
+
+def test_a_failed_job_is_retried_with_other_limits(client: TestClient, stock: Stock) -> None:
+    request = lyapunov(stock, limits={"timeout_s": 60, "memory_mb": 512}, priority=-2, metadata={"mine": 1})
+    job = client.post("/v1/jobs", json=request).json()
+    path = job["links"]["self"]
+    assert (job["queue"], job["priority"], job["retry_of"]) == ("cpu", -2, None)
+    assert job["limits"] == {"timeout_s": 60, "memory_mb": 512} == job["request"]["limits"]
+    refused = client.post(f"{path}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "state_forbids")
+    stock.fail(job["id"], LOST)
+    assert client.get(path).json()["links"]["retry"] == f"{path}/retry"
+    first = client.post(f"{path}/retry", json={"limits": {"timeout_s": 120}, "priority": 4})
+    again = client.post(f"{path}/retry")
+    new = first.json()
+    assert (first.status_code, again.status_code, again.json()["id"]) == (202, 200, new["id"])
+    assert first.headers["location"] == again.headers["location"] == new["links"]["self"] != path
+    assert (new["status"], new["retry_of"], new["priority"], new["metadata"]) == ("queued", job["id"], 4, {"mine": 1})
+    assert new["limits"] == {"timeout_s": 120, "memory_mb": 512} == new["request"]["limits"]
+    assert len(list(stock.settings.queue_dir.rglob("*.msg"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"limits": {"timeout_s": 0}}, "/limits/timeout_s"),
+        ({"limits": {"memory_mb": 1}}, "/limits/memory_mb"),
+        ({"priority": 11}, "/priority"),
+        ({"params": {}}, "/params"),
+    ],
+)
+def test_a_retry_changes_limits_and_priority_only(
+    client: TestClient, stock: Stock, body: dict[str, Any], pointer: str
+) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    stock.fail(job["id"], LOST)
+    answer = client.post(f"{job['links']['self']}/retry", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+    for name, example in RETRIES.items():
+        assert client.post(f"{job['links']['self']}/retry", json=example["value"]).status_code in (200, 202), name
+
+
+def test_a_job_whose_series_is_gone_cannot_be_retried(client: TestClient, stock: Stock) -> None:
+    job = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    client.post(job["links"]["cancel"])
+    assert client.delete(f"/v1/series/{stock.series_id}").status_code == 204
+    answer = client.post(f"{job['links']['self']}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "state_forbids")
+    assert stock.series_id in answer.json()["detail"]
+
+
+def test_no_more_jobs_wait_than_may(client: TestClient, stock: Stock) -> None:
+    with stock.database.write() as session:
+        session.add(TenantRow(name="default", max_queued_jobs=1))
+    failed = client.post("/v1/jobs", json=lyapunov(stock)).json()
+    stock.fail(failed["id"], LOST)
+    assert client.post("/v1/jobs", json=lyapunov(stock)).status_code == 202
+    horizon = {"horizon_steps": 20_000}
+    for path, body in (
+        ("/v1/jobs", lyapunov(stock)),
+        (f"/v1/models/{stock.model_id}/forecasts", horizon),
+        (f"{failed['links']['self']}/retry", {}),
+    ):
+        answer = client.post(path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded"), path
+        assert int(answer.headers["retry-after"]) > 0
+
+
 def test_the_result_of_a_job_that_has_none(client: TestClient, stock: Stock) -> None:
     job = client.post("/v1/jobs", json=lyapunov(stock)).json()
     early = client.get(job["links"]["result"])
@@ -239,6 +338,14 @@ def test_another_tenants_job_is_not_there(client: TestClient, stock: Stock) -> N
     path = client.post("/v1/jobs", json=lyapunov(stock)).json()["links"]["self"]
     with stock.database.write() as session:
         session.query(JobRow).update({"tenant": "somebody else"})
-    for method, place in [("GET", ""), ("GET", "/events"), ("GET", "/result"), ("POST", "/cancel")]:
+    for method, place in [
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/result"),
+        ("POST", "/cancel"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+        ("POST", "/retry"),
+    ]:
         assert client.request(method, path + place).status_code == 404
     assert count_jobs(client) == 0

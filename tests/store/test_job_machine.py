@@ -50,7 +50,7 @@ class Modelled:
         self.history.append(status)
         if status not in ("running", "canceling"):
             self.owner, self.expired = None, False
-        if status in ("succeeded", "failed", "canceled"):
+        if status in ("succeeded", "canceled"):  # what has failed may be retried
             self.checkpoint = None
         if status == "succeeded":
             self.fraction = 1.0
