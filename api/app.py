@@ -20,8 +20,10 @@ from api.dependencies import Services
 from api.evaluations.endpoints import router as evaluations
 from api.forecasts.endpoints import router as forecasts
 from api.heads import Heads
+from api.health.canary import Canary
 from api.health.endpoints import router as health
 from api.jobs.endpoints import router as jobs
+from api.metrics import Exposition
 from api.middleware import Envelope
 from api.models.endpoints import router as models
 from api.models.service import make_loader
@@ -73,12 +75,15 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         database = Database(settings)
         blobs = Blobs(settings.blobs_dir)
         celery = make_celery(settings)
+        canary = Canary(settings, database)
         app.state.services = Services(
             settings=settings,
             database=database,
             blobs=blobs,
             celery=celery,
             load_model=make_loader(database, blobs, settings.model_cache_size),
+            canary=canary,
+            exposition=Exposition(database, canary),
         )
         app.state.gate = Gate(settings, database)
         try:

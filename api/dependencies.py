@@ -9,6 +9,8 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Path, Request
 
+from api.health.canary import Canary
+from api.metrics import Exposition
 from api.models.service import ModelLoader
 from api.settings import ApiSettings
 from domain.errors import NotFound
@@ -29,6 +31,8 @@ class Services:
     blobs: Blobs
     celery: Celery
     load_model: ModelLoader
+    canary: Canary
+    exposition: Exposition
 
     def publish(self, job: JobRow) -> None:
         """Wake a worker for a job, after the commit; the sweep repeats what the broker has lost."""

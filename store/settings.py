@@ -37,6 +37,12 @@ class StoreSettings(BaseSettings):
     redispatch_seconds: float = Field(
         default=15.0, gt=0, description="A job still queued after this is published again (then after twice that, ...)."
     )
+    worker_silence_seconds: float = Field(
+        default=60.0, gt=0, description="A worker that has not been heard of for so long counts as gone."
+    )
+    canary_seconds: float = Field(
+        default=90.0, gt=0, description="A job that is due so long while a worker has a free place: something is stuck."
+    )
     max_attempts: int = Field(default=3, ge=1, le=100, description="Starts of one job before it fails as worker_lost.")
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     orphan_hours: float = Field(

@@ -20,7 +20,7 @@ QUEUED = JobRow.status == literal_column("'queued'")
 def due(session: Session, settings: StoreSettings, queues: Sequence[str]) -> Iterator[str]:
     """Ids of queued jobs that may run now, the most urgent first, at most one of each tenant and queue; what another
     transaction is claiming is left away. Each is to be claimed in this transaction before the next is asked for."""
-    found = [(*row, queue) for queue in queues for row in session.execute(_heads(settings, queue))]
+    found = [(*row, queue) for queue in queues for row in session.execute(heads(settings, queue))]
     for _rank, _running, _job_id, tenant, limit, queue in sorted(found, key=lambda head: head[:3]):
         if limit:
             alone(session, "claim")  # two workers must not both take a tenant's last place
@@ -35,7 +35,7 @@ def due(session: Session, settings: StoreSettings, queues: Sequence[str]) -> Ite
 _HELD = JobRow.lease_until.is_not(None)
 
 
-def _heads(settings: StoreSettings, queue: str) -> Select[Any]:
+def heads(settings: StoreSettings, queue: str) -> Select[Any]:
     """(rank, running, job id, tenant, limit) of the most urgent job of each tenant that may run one more; limit 0: none.
 
     The tenants are found by leaping from one to the next in the index, the job of each is the first of its part.

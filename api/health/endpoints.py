@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""Whether the process lives, whether it can do its work, and what it has counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Services, ServicesDep
+from api.errors import problem_responses
+from api.metrics import CONTENT_TYPE
 from domain.base import Document
+from domain.jobs import JobQueue
 from store import migrate
 
 router = APIRouter(tags=["health"])
@@ -51,14 +54,31 @@ async def get_livez() -> Alive:
     responses={503: {"model": Readiness, "description": "The database or the disk cannot be used."}},
 )
 def get_readyz(services: ServicesDep) -> Response:
-    """Checks the database, its migrations, the broker and the disk. Without the broker the answer is still 200, as
-    `degraded`: jobs are accepted and kept, and workers find them by themselves a little later.
+    """Checks the database, its migrations, the disk, the broker, whether workers are heard of, and whether they take jobs.
+    While only the last three fail the answer is still 200, as `degraded`: jobs are accepted and kept, and done later.
     """
     checks = {name: _attempt(services, check) for name, check in _CHECKS.items()}
     failed = {name for name, check in checks.items() if not check.ok}
-    status = "ready" if not failed else "degraded" if failed == {"broker"} else "down"
+    status = "ready" if not failed else "degraded" if failed <= _MERELY_LATE else "down"
     body = Readiness(status=status, checks=checks).model_dump_json()
     return Response(body, 503 if status == "down" else 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+@router.get(
+    "/metrics",
+    operation_id="get_metrics",
+    summary="What has been counted, for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "description": "Text, version 0.0.4."},
+        **problem_responses(401, 403),
+    },
+)
+def get_metrics(services: ServicesDep) -> Response:
+    """Queues, jobs, workers and webhooks as the database knows them, what workers have counted, and the requests that this
+    process has served. What is asked of the database is a few seconds old; the number of jobs by status up to a minute.
+    """
+    return Response(services.exposition.text(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)
 
 
 class _NotOk(Exception):
@@ -100,9 +120,31 @@ def _disk(services: Services) -> str:
     return f"{free // 2**20} MiB free"
 
 
+def _workers(services: Services) -> str:
+    found = services.canary.look()
+    if found.unserved:
+        raise _NotOk("; ".join(found.unserved.values()))
+    if not found.alive:
+        silence = services.settings.worker_silence_seconds
+        raise _NotOk(f"no worker has been heard of for {silence:g} s: start one with `attractor worker`")
+    places = {queue: found.places(queue)[0] for queue in JobQueue}
+    return ", ".join(f"{number} places for the queue {queue}" for queue, number in places.items() if number)
+
+
+def _canary(services: Services) -> str:
+    stuck = services.canary.look().stuck
+    if stuck:
+        raise _NotOk("; ".join(stuck.values()))
+    return "jobs that are due are taken"
+
+
+# While these fail jobs are accepted, and start late.
+_MERELY_LATE = {"broker", "workers", "canary"}
 _CHECKS: dict[str, Callable[[Services], str]] = {
     "database": _database,
     "migrations": _migrations,
     "broker": _broker,
     "disk": _disk,
+    "workers": _workers,
+    "canary": _canary,
 }
