@@ -41,7 +41,7 @@ class Exposition(Collector):
 
     def text(self) -> bytes:
         """The exposition format of Prometheus, version 0.0.4."""
-        return generate_latest(self)  # type: ignore[arg-type]
+        return generate_latest(self)
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("attractor_build", "The release.", {"version": version("attractor")})

@@ -84,9 +84,7 @@ def held(session: Session) -> list[Held]:
 
 def by_status(session: Session) -> dict[str, int]:
     """How many jobs there are of each status: reads an index from end to end, so ask seldom."""
-    return {
-        status: jobs for status, jobs in session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
-    }
+    return dict(session.execute(select(JobRow.status, func.count()).group_by(JobRow.status)).tuples().all())
 
 
 def workers(session: Session) -> list[Worker]:
@@ -128,7 +126,7 @@ def workers(session: Session) -> list[Worker]:
 def snapshots(session: Session) -> dict[str, Snapshot]:
     """What every worker has counted, by its name."""
     query = select(WorkerRow.name, WorkerRow.metrics).where(WorkerRow.metrics.is_not(None))
-    return {name: counted for name, counted in session.execute(query)}
+    return {name: counted for name, counted in session.execute(query) if counted}
 
 
 def webhooks(session: Session) -> Webhooks:
