@@ -24,6 +24,7 @@ from api.health.canary import Canary
 from api.health.endpoints import router as health
 from api.jobs.endpoints import router as jobs
 from api.metrics import Exposition
+from api.keys.endpoints import router as keys
 from api.middleware import Envelope
 from api.models.endpoints import router as models
 from api.models.service import make_loader
@@ -131,7 +132,7 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
     uploads = APIRouter(max_body_size=settings.max_upload_bytes)
     documents = APIRouter(max_body_size=settings.max_json_bytes)
     uploads.include_router(series)
-    for router in (jobs, analyses, models, forecasts, evaluations, capabilities, health, docs.router):
+    for router in (jobs, analyses, models, forecasts, evaluations, capabilities, keys, health, docs.router):
         documents.include_router(router)
     app.include_router(uploads)
     app.include_router(documents)

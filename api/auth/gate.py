@@ -87,6 +87,11 @@ class Gate:
             raise InsufficientScope(f"The key {entry.principal.key_id} lacks the scope {rule.scope}.", rule.scope)
         return Visit(caller, window)
 
+    def forget(self, key_id: str) -> None:
+        """Look the key up again when it is used next: it was revoked here."""
+        for digest in [d for d, entry in self._entries.items() if entry.principal.key_id == key_id]:
+            del self._entries[digest]
+
     def refused(self, caller: Caller, quota: str) -> None:
         """Note that a tenant has met a quota, once a minute."""
         if self._counters.hit_here(f"refused/{quota}/{caller.principal.tenant}", 1).count == 1:
@@ -94,7 +99,7 @@ class Gate:
 
     async def _entry(self, scope: HttpScope, address: str) -> Entry:
         given = Headers(scope=scope).getlist("authorization")
-        if contains_key(scope["query_string"].decode("latin-1")):
+        if contains_key(f"{scope['path']}?{scope['query_string'].decode('latin-1')}"):
             raise BadRequest(
                 f"A key must never be part of an address, where logs and histories keep it: revoke this one. {_HOW}"
             )
