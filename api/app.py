@@ -32,6 +32,7 @@ from api.origins import OtherPages
 from api.series.endpoints import router as series
 from api.settings import ApiSettings
 from api.telemetry import Telemetry
+from api.webhooks.endpoints import router as webhooks
 from store.blobs import Blobs
 from store.database import Database
 from store.queue import make_celery
@@ -115,7 +116,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
@@ -132,7 +133,8 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
     uploads = APIRouter(max_body_size=settings.max_upload_bytes)
     documents = APIRouter(max_body_size=settings.max_json_bytes)
     uploads.include_router(series)
-    for router in (jobs, analyses, models, forecasts, evaluations, capabilities, keys, health, docs.router):
+    routers = (jobs, analyses, models, forecasts, evaluations, capabilities, keys, webhooks, health, docs.router)
+    for router in routers:
         documents.include_router(router)
     app.include_router(uploads)
     app.include_router(documents)

@@ -58,6 +58,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[
         stock.finish(job["id"], stock.analysis_row())
         url = f"http://testserver/v1/models/{stock.model_id}/forecasts"
         forecast = session.post(url, json={"horizon_steps": 5}).json()
+        hook = session.post("http://testserver/v1/webhooks", json={"url": "https://example.org/hook"}).json()
+        told = session.post(f"http://testserver/v1/webhooks/{hook['id']}/test").json()
         yield (
             session,
             {
@@ -67,6 +69,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[
                 "models": stock.model_id,
                 "evaluations": stock.evaluation_id,
                 "forecasts": forecast["id"],
+                "webhooks": hook["id"],
+                "deliveries": told["id"],
             },
         )
     database.close()
@@ -76,6 +80,8 @@ def make_real(case: Any, ids: dict[str, str]) -> None:
     """Name things that exist, so that requests come further than to a 404."""
     if "id" in case.path_parameters and case.operation.method != "delete":
         case.path_parameters["id"] = ids[case.operation.path.split("/")[2]]
+    if "delivery_id" in case.path_parameters:
+        case.path_parameters["delivery_id"] = ids["deliveries"]
     if isinstance(case.body, dict):
         for field, resource in (("series_id", "series"), ("model_id", "models"), ("analysis_id", "analyses")):
             if field in case.body:
