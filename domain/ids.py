@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -39,6 +40,11 @@ def uuid7() -> UUID:
 def new_id(resource: str) -> str:
     """A fresh id such as `job_0191f3c2...`; `resource` is a key of PREFIXES."""
     return f"{PREFIXES[resource]}_{uuid7().hex}"
+
+
+def earliest_id(resource: str, moment: datetime) -> str:
+    """The least id that may have been made at `moment` or later; what was made before has a lesser one."""
+    return f"{PREFIXES[resource]}_{int(moment.timestamp() * 1000) << 80:032x}"
 
 
 def is_id(text: str, resource: str) -> bool:

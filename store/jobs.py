@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import Select, delete, func, select
@@ -14,20 +14,20 @@ from sqlalchemy.orm import Session
 from domain.errors import BadRequest, IdempotencyMismatch, NotFound, QuotaExceeded, StateForbids
 from domain.ids import new_id
 from domain.jobs import TERMINAL, JobKind, JobStatus, Progress
-from domain.specs import EvaluateJob, ForecastJob, JobRequest, queue_of
+from domain.specs import EvaluateJob, ForecastJob, JobRequest, TrainJob, queue_of
 from store.clock import now
 from store.database import alone, insert_if_new
 from store.pages import Page, page
 from store.settings import StoreSettings
-from store.tables import IdempotencyRow, JobEventRow, JobRow, ModelRow, SeriesRow
+from store.tables import AnalysisRow, IdempotencyRow, JobEventRow, JobRow, ModelRow, ResourceRow, SeriesRow
 from store.tenants import quota
 from store.transitions import move
 
 MAX_EVENTS = 500
 QUOTA_RETRY_SECONDS = 10
-ACTIVE = tuple(status for status in JobStatus if status not in TERMINAL)
 
 _WAITING = (JobStatus.QUEUED, JobStatus.PAUSED)
+R = TypeVar("R", bound=ResourceRow)
 _request = TypeAdapter[JobRequest](JobRequest)
 
 
@@ -245,6 +245,15 @@ def resume(session: Session, settings: StoreSettings, job_id: str, *, tenant: st
     raise StateForbids(f"The job is {job.status}; only a paused job can be resumed.")
 
 
+def delete_ended(session: Session, job_id: str, *, tenant: str = "default") -> None:
+    """Forget a job that has ended, with its events and its Idempotency-Key; what it found stays."""
+    mine = (JobRow.id == job_id, JobRow.tenant == tenant)
+    query = delete(JobRow).where(*mine, JobRow.status.in_(TERMINAL)).returning(JobRow.id)
+    if session.scalar(query, execution_options={"synchronize_session": False}) is None:
+        status = get(session, job_id, tenant=tenant).status
+        raise StateForbids(f"The job is {status}; cancel it before you delete it.")
+
+
 def _take_key(session: Session, settings: StoreSettings, tenant: str, key: str, digest: str, job_id: str) -> str | None:
     """Take an Idempotency-Key for `job_id`, or answer the job that the same request made before."""
     if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
@@ -275,18 +284,25 @@ def _same_request(earlier: IdempotencyRow, digest: str) -> str:
 
 
 def _pin_inputs(session: Session, request: JobRequest, tenant: str) -> tuple[str | None, str | None]:
-    """The series and the model that the job will read, which must exist; the series is locked against deletion until
-    the job is committed, after which the job itself protects it."""
+    """The series and the model that the job will read, which must exist; they are locked against deletion until the job
+    is committed, after which the job itself protects them."""
     model_id = getattr(request, "model_id", None)
     series_id = request.series_id
     if isinstance(request, EvaluateJob | ForecastJob):
-        model = session.scalar(select(ModelRow).where(ModelRow.id == model_id, ModelRow.tenant == tenant))
-        if model is None:
-            raise NotFound(f"There is no model {model_id}.")
+        model = _pin(session, ModelRow, "model", model_id, tenant)
         if isinstance(request, ForecastJob) and request.params.context is not None:
             return series_id, model_id
         series_id = series_id or model.series_id
-    lock = select(SeriesRow.id).where(SeriesRow.id == series_id, SeriesRow.tenant == tenant)
-    if session.scalar(lock.with_for_update(read=True, key_share=True)) is None:
-        raise NotFound(f"There is no series {series_id}.")
+    _pin(session, SeriesRow, "series", series_id, tenant)
+    if isinstance(request, TrainJob) and request.analysis_id is not None:
+        _pin(session, AnalysisRow, "analysis", request.analysis_id, tenant)
     return series_id, model_id
+
+
+def _pin(session: Session, kind: type[R], name: str, id: str | None, tenant: str) -> R:
+    row = session.scalar(
+        select(kind).where(kind.id == id, kind.tenant == tenant).with_for_update(read=True, key_share=True)
+    )
+    if row is None:
+        raise NotFound(f"There is no {name} {id}.")
+    return row

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from domain.errors import NotFound
 from store.pages import Page, page
 from store.tables import AnalysisRow, ArtifactRow, ForecastRow, ResultRow
+from store.usage import delete_unused
 
 R = TypeVar("R", bound=ResultRow)
 
@@ -42,6 +43,14 @@ def list_page(
     if model_id is not None:
         query = query.where(kind.__table__.c.model_id == model_id)
     return page(session, query, kind, kind.resource, cursor, limit)
+
+
+def delete(session: Session, kind: type[ResultRow], result_id: str, *, tenant: str = "default") -> None:
+    """Forget a result, a model with its files; InUse while a job that has not ended reads it. What was made from it stays.
+
+    Blobs that nothing else names are deleted by the sweep after `orphan_hours`.
+    """
+    delete_unused(session, kind, kind.resource, result_id, tenant=tenant)
 
 
 def analysis_of(

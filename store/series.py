@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from domain.errors import InUse, InvalidParameters, NotFound, UnknownChannel
+from domain.errors import InvalidParameters, NotFound, UnknownChannel
 from domain.ids import new_id
 from domain.series import SeriesProfile, SeriesSpec
 from store.blobs import BlobRef, Blobs
 from store.database import insert_if_new
-from store.jobs import ACTIVE
 from store.pages import Page, page
-from store.tables import JobRow, SeriesRow
+from store.tables import SeriesRow
+from store.usage import delete_unused
 
 
 @dataclass(frozen=True)
@@ -98,15 +97,7 @@ def delete(session: Session, series_id: str, *, tenant: str = "default") -> None
 
     Its blob, if no other series shares it, is deleted by the sweep after `orphan_hours`.
     """
-    mine = (SeriesRow.id == series_id, SeriesRow.tenant == tenant)
-    # The lock waits for a submission that has pinned the series, and makes later ones wait for this.
-    if session.scalar(select(SeriesRow.id).where(*mine).with_for_update()) is None:
-        raise NotFound(f"There is no series {series_id}.")
-    users = select(JobRow.id).where(JobRow.series_id == series_id, JobRow.status.in_(ACTIVE)).limit(5)
-    jobs = list(session.scalars(users))
-    if jobs:
-        raise InUse(f"Jobs that have not ended read this series: {', '.join(jobs)}. Wait for them or cancel them.")
-    session.execute(sql_delete(SeriesRow).where(*mine))
+    delete_unused(session, SeriesRow, "series", series_id, tenant=tenant)
 
 
 def load_values(blobs: Blobs, row: SeriesRow) -> np.ndarray:

@@ -45,6 +45,14 @@ class StoreSettings(BaseSettings):
     )
     max_attempts: int = Field(default=3, ge=1, le=100, description="Starts of one job before it fails as worker_lost.")
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    job_retention_days: float = Field(default=0.0, ge=0, description="How long ended jobs are kept; 0: for ever.")
+    result_retention_days: float = Field(
+        default=0.0, ge=0, description="How long analyses, models, forecasts and evaluations are kept; 0: for ever."
+    )
+    series_retention_days: float = Field(default=0.0, ge=0, description="How long series are kept; 0: for ever.")
+    checkpoint_retention_days: float = Field(
+        default=7.0, ge=0, description="How long a failed job's checkpoint is kept for a retry; 0: for ever."
+    )
     orphan_hours: float = Field(
         default=1.0, gt=0, description="A blob that no row names is deleted when it is older than this."
     )

@@ -4,25 +4,29 @@ expired leases are taken back, jobs whose message may have been lost are publish
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
-from sqlalchemy import delete, select, union_all, update
+from sqlalchemy import select, union_all, update
 from sqlalchemy.orm import Session
 
-from domain.jobs import RETRYABLE, ErrorCode, JobError, JobStatus
+from domain.jobs import RETRYABLE, ErrorCode, JobError, JobQueue, JobStatus
 from store.blobs import Blobs
 from store.clock import now
 from store.database import Database
 from store.leases import pause, requeue
 from store.settings import StoreSettings
-from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, JobRow, SeriesRow
+from store.tables import ArtifactRow, ForecastRow, JobRow, SeriesRow
 from store.transitions import move
 
 BATCH = 100
+BLOB_BATCH = 500
 # A worker ends a job itself at its deadline; one that is still silent so much later is stuck, though its heart beats.
 OVERDUE_SECONDS = 60.0
 # A job that waits long behind others is published after 1, 2, 4, 8, 16, 16, ... times `redispatch_seconds`.
 MAX_DOUBLINGS = 4
+# Messages of one round for each queue. Whoever hears one takes whatever is due first, and goes on until nothing is left.
+WAKE_UPS = 10
 
 
 @dataclass
@@ -42,7 +46,6 @@ def sweep(session: Session, settings: StoreSettings) -> Swept:
     _take_back(session, swept)
     _end_overdue(session, swept)
     _dispatch(session, settings, swept)
-    session.execute(delete(IdempotencyRow).where(IdempotencyRow.expires_at <= now()))
     return swept
 
 
@@ -98,31 +101,31 @@ def _end_overdue(session: Session, swept: Swept) -> None:
 
 
 def _dispatch(session: Session, settings: StoreSettings, swept: Swept) -> None:
-    """Queued jobs that nobody has claimed since they were last published, oldest first."""
-    due = (JobRow.status == JobStatus.QUEUED, JobRow.dispatch_after <= now())
-    query = select(JobRow.id, JobRow.queue, JobRow.dispatches).where(*due).order_by(JobRow.dispatch_after).limit(BATCH)
-    for job_id, queue, times in session.execute(query.with_for_update(skip_locked=True)).all():
-        pause = settings.redispatch_seconds * 2 ** min(times, MAX_DOUBLINGS)
-        session.execute(
-            update(JobRow)
-            .where(JobRow.id == job_id, *due)
-            .values(dispatch_after=now(pause), dispatches=JobRow.dispatches + 1)
-        )
-        swept.publish.append((job_id, queue))
+    """Of each queue some jobs that nobody has claimed since they were last published, those first that wait longest."""
+    for queue in JobQueue:
+        due = (JobRow.queue == queue, JobRow.status == JobStatus.QUEUED, JobRow.dispatch_after <= now())
+        query = select(JobRow.id, JobRow.dispatches).where(*due).order_by(JobRow.dispatch_after).limit(WAKE_UPS)
+        for job_id, times in session.execute(query.with_for_update(skip_locked=True)).all():
+            pause = settings.redispatch_seconds * 2 ** min(times, MAX_DOUBLINGS)
+            session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, *due)
+                .values(dispatch_after=now(pause), dispatches=JobRow.dispatches + 1)
+            )
+            swept.publish.append((job_id, queue))
+
+
+# Every column that names a blob.
+_NAMES = (SeriesRow.blob_sha256, ArtifactRow.sha256, ForecastRow.blob_sha256, JobRow.checkpoint_sha256)
 
 
 def sweep_blobs(database: Database, blobs: Blobs) -> int:
     """Delete blobs that no row names and that are older than `orphan_hours`; answers how many."""
-    with database.read() as session:
-        named = set(
-            session.scalars(
-                union_all(
-                    select(SeriesRow.blob_sha256),
-                    select(ArtifactRow.sha256),
-                    select(ForecastRow.blob_sha256).where(ForecastRow.blob_sha256.is_not(None)),
-                    select(JobRow.checkpoint_sha256).where(JobRow.checkpoint_sha256.is_not(None)),
-                )
-            )
-        )
-    age = database.settings.orphan_hours * 3600
-    return sum(blobs.delete_older(name, age) for name in blobs.names() if name not in named)
+    age, deleted = database.settings.orphan_hours * 3600, 0
+    names = blobs.names()
+    while batch := list(itertools.islice(names, BLOB_BATCH)):
+        with database.read() as session:
+            # One statement: a checkpoint that is handed from one job to another is seen with one of them.
+            named = set(session.scalars(union_all(*(select(column).where(column.in_(batch)) for column in _NAMES))))
+        deleted += sum(blobs.delete_older(name, age) for name in batch if name not in named)
+    return deleted

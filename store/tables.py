@@ -70,6 +70,7 @@ class JobRow(ResourceRow):
         Index(None, "tenant", "status", "id"),
         Index(None, "tenant", "kind", "id"),
         Index(None, "series_id", "status"),
+        Index(None, "model_id", "status"),
         # What the sweep asks: few rows, however many jobs have ended.
         Index(
             "ix_job_lease",
@@ -79,6 +80,7 @@ class JobRow(ResourceRow):
         ),
         Index(
             "ix_job_dispatch",
+            "queue",
             "dispatch_after",
             sqlite_where=text("dispatch_after IS NOT NULL"),
             postgresql_where=text("dispatch_after IS NOT NULL"),

@@ -54,11 +54,13 @@ def resume(services: Services, tenant: str, job_id: str) -> tuple[JobRow, bool]:
 
 def retry(services: Services, tenant: str, job_id: str, request: RetryRequest) -> tuple[JobRow, bool]:
     """The new job and whether this call made it."""
-    changes = {"limits": request.limits.model_dump(exclude_none=True), "priority": request.priority}
+    limits = request.limits.model_dump(exclude_none=True)
     with services.database.write() as session:
         jobs.get(session, job_id, tenant=tenant)
         try:
-            submitted = jobs.retry(session, services.settings, job_id, tenant=tenant, **changes)
+            submitted = jobs.retry(
+                session, services.settings, job_id, limits=limits, priority=request.priority, tenant=tenant
+            )
         except NotFound as error:
             raise StateForbids(f"{error.detail} The job cannot run again without it.") from None
     if submitted.created:

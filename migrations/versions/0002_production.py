@@ -116,6 +116,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('request_id', sa.String(length=128), nullable=True))
         batch_op.add_column(sa.Column('traceparent', sa.String(length=55), nullable=True))
         batch_op.create_index(batch_op.f('ix_job_retry_of'), ['retry_of'], unique=True)
+        batch_op.create_index(batch_op.f('ix_job_model_id_status'), ['model_id', 'status'], unique=False)
+        batch_op.drop_index('ix_job_dispatch', sqlite_where=sa.text('dispatch_after IS NOT NULL'), postgresql_where=sa.text('dispatch_after IS NOT NULL'))
+        batch_op.create_index('ix_job_dispatch', ['queue', 'dispatch_after'], unique=False, sqlite_where=sa.text('dispatch_after IS NOT NULL'), postgresql_where=sa.text('dispatch_after IS NOT NULL'))
         batch_op.create_index('ix_job_waiting', ['queue', 'tenant', 'rank', 'id'], unique=False, sqlite_where=sa.text("status = 'queued'"), postgresql_where=sa.text("status = 'queued'"))
 
 
@@ -123,7 +126,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table('job', schema=None) as batch_op:
         batch_op.drop_index('ix_job_waiting', sqlite_where=sa.text("status = 'queued'"), postgresql_where=sa.text("status = 'queued'"))
+        batch_op.drop_index('ix_job_dispatch', sqlite_where=sa.text('dispatch_after IS NOT NULL'), postgresql_where=sa.text('dispatch_after IS NOT NULL'))
+        batch_op.create_index('ix_job_dispatch', ['dispatch_after'], unique=False, sqlite_where=sa.text('dispatch_after IS NOT NULL'), postgresql_where=sa.text('dispatch_after IS NOT NULL'))
         batch_op.drop_index(batch_op.f('ix_job_retry_of'))
+        batch_op.drop_index(batch_op.f('ix_job_model_id_status'))
         batch_op.drop_column('traceparent')
         batch_op.drop_column('request_id')
         batch_op.drop_column('key_id')

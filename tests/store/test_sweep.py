@@ -8,13 +8,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import text, update
 
 from domain.ids import new_id
 from store import checkpoints, jobs, leases, series
 from store.clock import now
 from store.sweep import OVERDUE_SECONDS, Swept, sweep, sweep_blobs
-from store.tables import ArtifactRow, ForecastRow, IdempotencyRow, JobRow, ModelRow
+from store.tables import ArtifactRow, ForecastRow, JobRow, ModelRow
 
 
 def run(world) -> Swept:
@@ -111,7 +111,7 @@ def test_a_queued_job_is_published_again_and_again_more_and_more_seldom(world) -
 
 
 def test_the_oldest_are_served_first_and_the_rest_next_time(world, monkeypatch) -> None:
-    monkeypatch.setattr("store.sweep.BATCH", 3)
+    monkeypatch.setattr("store.sweep.WAKE_UPS", 3)
     source = world.series().id
     ids = [world.submit(source) for _ in range(5)]
     for job_id in ids:
@@ -119,6 +119,18 @@ def test_the_oldest_are_served_first_and_the_rest_next_time(world, monkeypatch) 
     assert len(run(world).publish) == 3
     assert len(run(world).publish) == 2
     assert run(world).publish == []
+
+
+def test_no_queue_waits_for_another(world, monkeypatch) -> None:
+    monkeypatch.setattr("store.sweep.WAKE_UPS", 2)
+    source = world.series().id
+    ids = [world.submit(source) for _ in range(4)]
+    with world.database.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == ids[-1]).values(queue="gpu"))
+    for job_id in ids:
+        world.expire(job_id, "dispatch_after")
+    assert len(published := run(world).publish) == 3
+    assert (ids[-1], "gpu") in published
 
 
 def test_many_sweep_at_once(world) -> None:
@@ -167,17 +179,6 @@ def test_a_heartbeat_meets_the_sweep(world) -> None:
             kept, swept = pool.submit(beat), pool.submit(take)
         assert (job_id in swept.result().requeued) != kept.result()
         assert world.job(job_id).status == ("running" if kept.result() else "queued")
-
-
-def test_expired_keys_are_forgotten(world) -> None:
-    world.submit(idempotency_key="old")
-    with world.database.write() as session:
-        session.execute(text("UPDATE idempotency SET expires_at = '2000-01-01 00:00:00.000000'"))
-    world.submit(idempotency_key="new")
-    run(world)
-    with world.database.read() as session:
-        assert session.scalars(select(IdempotencyRow.key)).all() == ["new"]
-        assert session.scalar(select(func.count()).select_from(jobs.JobRow)) == 2
 
 
 def age(world) -> None:
