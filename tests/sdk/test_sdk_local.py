@@ -1,0 +1,233 @@
+"""A downloaded model forecasts what the service forecasts: every architecture, observation, precision, with inputs and without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from map_sizes import MIDDLE_SIZE, SIZES, random_params
+from safetensors.numpy import save
+from stock import Stock, add_model
+
+from attractor_client import Client, DataError, LocalModel
+from attractor_client._maps import MAPS
+from attractor_client._safetensors import read
+from domain.results import ForecastStart, Predictability
+from domain.specs import ForecastSpec, TrainSpec
+from dynamics.forecasting import forecast
+from dynamics.reporting import Reporter
+from models import ARCHITECTURES, Size, TrainedModel
+from models.trained import Inputs
+from store.blobs import Blobs
+
+SQUASHED = {name for name, kind in ARCHITECTURES.items() if kind.squashed}
+OBSERVATIONS = ["identity", "partial", "affine"]
+CASES = [(a, o) for a in sorted(ARCHITECTURES) for o in OBSERVATIONS if o == "affine" or a not in SQUASHED]
+UNKNOWN = Predictability(reason="not asked")
+
+
+def a_model(architecture: str, observation: str, dtype: type, *, driven: bool, noise: bool = True) -> TrainedModel:
+    """A random map that stays bounded for some steps, with every part that a file can have."""
+    rng, size = np.random.default_rng(5), MIDDLE_SIZE[architecture]
+    lags = [0, 2] if observation == "affine" else [0]
+    n = {"identity": size.latent, "partial": size.latent - 1, "affine": 2}[observation]
+    n_observed = n * len(lags)
+    parts: dict[str, Any] = {}
+    if observation == "partial":
+        parts = {"L0": rng.normal(size=(size.latent - n, n)).astype(dtype)}
+    if observation == "affine":
+        read_units = ARCHITECTURES[architecture].read_units(size.latent)
+        parts = {"B": rng.normal(size=(n_observed, read_units)).astype(dtype), "b": rng.normal(size=n_observed)}
+    inputs = Inputs(["u", "v"], np.array([1.0, 2.0]), np.array([3.0, 0.5]), rng.normal(size=(size.latent, 2)) / 4)
+    return TrainedModel(
+        architecture=architecture,
+        params={k: (0.7 * v).astype(dtype) for k, v in random_params(architecture, size).items()},
+        observation={k: v.astype(dtype) for k, v in parts.items()},
+        channels=[f"c{i}" for i in range(n)],
+        mean=rng.normal(size=n),
+        std=rng.uniform(0.5, 2, n),
+        lags=lags,
+        dt=0.1,
+        time_unit="s",
+        residual_std=np.full(n_observed, 0.05),
+        noise_std=np.full(n_observed, 0.02) if noise else None,
+        minimum=np.full(n, -3.0) if noise else None,
+        maximum=np.full(n, 3.0) if noise else None,
+        inputs=replace(inputs, C=inputs.C.astype(dtype)) if driven else None,
+    )
+
+
+def compare(model: TrainedModel, **options: Any) -> None:
+    """The local forecast against the service's function, to 1e-6 of the channels' spread."""
+    rng = np.random.default_rng(6)
+    context = model.mean + model.std * rng.normal(size=(model.context_steps + 3, len(model.channels)))
+    given = {"horizon_steps": 40, "samples": 31, "quantiles": [0.1, 0.9], "seed": 4} | options
+    inputs = None if model.inputs is None else rng.normal(size=(given["horizon_steps"], 2))
+    expected = forecast(
+        model,
+        context,
+        spec=ForecastSpec(**given),
+        start=ForecastStart(index=None, time=7.0),
+        predictability=UNKNOWN,
+        inputs=inputs,
+    )
+    local = LocalModel.from_bytes(model.to_safetensors())
+    found = local.forecast(context, time_start=7.0 - len(context) * model.dt, inputs=inputs, **given)
+    scale = float(np.nanmax(np.abs(np.array(expected.median, float))))
+    for ours, theirs in [
+        (found.median, expected.median),
+        *((found.quantiles[q], v) for q, v in expected.quantiles.items()),
+    ]:
+        np.testing.assert_allclose(ours, np.array(theirs, float), rtol=1e-6, atol=1e-6 * scale)
+    np.testing.assert_allclose(found.time, expected.time)
+    assert found.trusted_steps == expected.trusted_steps
+    assert [w.code for w in found.warnings] == [w.code for w in expected.warnings if w.code != "too_few_members"]
+
+
+def test_there_is_a_step_for_every_architecture() -> None:
+    assert set(MAPS) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize(("architecture", "size"), SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_step_is_that_of_the_service(architecture: str, size: Size, dtype: type) -> None:
+    params = {k: v.astype(dtype) for k, v in random_params(architecture, size).items()}
+    z = (2 * np.random.default_rng(1).normal(size=(20, size.latent))).astype(dtype)
+    expected = ARCHITECTURES[architecture].step(params, z)
+    found = MAPS[architecture](params, z)
+    assert found.dtype == expected.dtype == dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("driven", [False, True], ids=["autonomous", "driven"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("architecture", "observation"), CASES)
+def test_local_forecasts_are_those_of_the_service(
+    architecture: str, observation: str, dtype: type, driven: bool
+) -> None:
+    model = a_model(architecture, observation, dtype, driven=driven)
+    compare(model)
+    compare(model, samples=1, quantiles=[])
+    compare(model, samples=2, quantiles=[0.5])
+
+
+def test_without_calibration_and_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = a_model("clipped-shplrnn", "identity", np.float64, driven=False, noise=False)
+    compare(model)
+    monkeypatch.setattr("attractor_client.local._BLOCK_STEPS", 7)
+    compare(model)
+
+
+def test_members_that_leave_every_bound_are_dropped_alike() -> None:
+    model = a_model("shplrnn", "identity", np.float64, driven=False)
+    compare(replace(model, params=model.params | {"A": np.array([1.4, 1.6, -1.5])}), horizon_steps=80)
+
+
+def test_over_http_with_a_model_of_every_architecture(client: Client, stock: Stock, tmp_path: Path) -> None:
+    for i, architecture in enumerate(sorted(ARCHITECTURES)):
+        model = replace(
+            a_model(architecture, "affine", np.float32, driven=False), channels=["x", "y"], time_unit="s", dt=0.1
+        )
+        id = add_model(stock.database, Blobs(stock.settings.blobs_dir), model, stock.series_id, stock.analysis_id)
+        remote = client.model(id)
+        there = remote.forecast(start_index=300 + i, horizon_steps=30, seed=i)
+        local = remote.download(tmp_path / "model.safetensors")
+        assert (tmp_path / "model.safetensors").read_bytes() == model.to_safetensors()
+        here = local.forecast(stock.values[: 300 + i], horizon_steps=30, seed=i)
+        np.testing.assert_allclose(here.median, there.median, rtol=1e-6, atol=1e-6)
+        for q, values in there.quantiles.items():
+            np.testing.assert_allclose(here.quantiles[q], values, rtol=1e-6, atol=1e-6)
+
+
+def test_lyapunov_times_are_those_of_the_service(client: Client, stock: Stock) -> None:
+    model = client.model(stock.model_id)
+    there = model.forecast(horizon_lyapunov_times=4)
+    local = model.download()
+    assert local.predictability.time == there.predictability.time
+    assert local.forecast(stock.values[-1:], horizon_lyapunov_times=4).horizon_steps == there.horizon_steps
+    alone = LocalModel.from_bytes(stock.trained.to_safetensors())
+    with pytest.raises(DataError, match="no Lyapunov time"):
+        alone.forecast(stock.values[-1:], horizon_lyapunov_times=4)
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_trained_models_as_training_leaves_them(architecture: str) -> None:
+    from dynamics.training import train  # torch is loaded for these tests alone
+
+    rows = np.random.default_rng(0).standard_normal((400, 3)).cumsum(axis=0) * 0.1 + np.sin(np.arange(400) / 9)[:, None]
+    few = {"updates": 2, "seeds": 1, "sequence_length": 10, "batch_size": 2, "latent_dim": 6}
+    spec = TrainSpec.model_validate({"architecture": architecture, "engine": "torch", "input_channels": ["u"], **few})
+    trained, _ = train(
+        [(0, rows)], channels=["x", "y", "u"], dt=0.1, time_unit="s", spec=spec, analysis=None, reporter=Reporter()
+    )
+    context, inputs = rows[:300, :2], rows[300:330, 2:]
+    expected = forecast(
+        trained,
+        context,
+        spec=ForecastSpec(horizon_steps=30, seed=2),
+        start=ForecastStart(index=300, time=0.0),
+        predictability=UNKNOWN,
+        inputs=inputs,
+    )
+    found = LocalModel.from_bytes(trained.to_safetensors()).forecast(context, horizon_steps=30, seed=2, inputs=inputs)
+    np.testing.assert_allclose(found.median, np.array(expected.median, float), rtol=1e-6, atol=1e-6)
+    for q, values in expected.quantiles.items():
+        np.testing.assert_allclose(found.quantiles[q], np.array(values, float), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"context": np.zeros((0, 2))}, "needs 1 rows"),
+        ({"context": np.zeros((3, 3))}, r"shape \(T, 2\): x, y"),
+        ({"context": [[0.0, np.nan]]}, "y in row 0 of the context is missing"),
+        ({"horizon_steps": None}, "exactly one"),
+        ({"horizon_steps": 0}, "at least 1"),
+        ({"samples": 0}, "samples"),
+        ({"inputs": [[1.0]]}, "no input channels"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(stock: Stock, change: dict[str, Any], message: str) -> None:
+    local = LocalModel.from_bytes(stock.trained.to_safetensors())
+    given: dict[str, Any] = {"context": [[0.1, 0.1]], "horizon_steps": 3} | change
+    with pytest.raises(DataError, match=message):
+        local.forecast(given.pop("context"), **given)
+
+
+def test_inputs_are_asked_for() -> None:
+    local = LocalModel.from_bytes(a_model("plrnn", "identity", np.float64, driven=True).to_safetensors())
+    context = np.zeros((1, 4))
+    with pytest.raises(DataError, match=r"driven by u, v: inputs need 3 rows"):
+        local.forecast(context, horizon_steps=3)
+    with pytest.raises(DataError, match=r"3 steps and needs as many rows of u, v, not 2"):
+        local.forecast(context, horizon_steps=3, inputs=np.zeros((2, 2)))
+
+
+def test_files_that_are_none_of_ours(stock: Stock) -> None:
+    data = stock.trained.to_safetensors()
+    for broken in (b"", b"\x08", data[:40], data[:-8], save({"a": np.zeros(2)})):
+        with pytest.raises(ValueError):
+            LocalModel.from_bytes(broken)
+    with pytest.raises(ValueError, match="newer than this client"):
+        LocalModel.from_bytes(data.replace(b'\\"shplrnn\\"', b'\\"shplrnx\\"'))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_])
+def test_safetensors_are_read_as_the_library_reads_them(dtype: type) -> None:
+    arrays = {"a": np.arange(6).reshape(2, 3).astype(dtype), "b": np.ones((), dtype), "c": np.zeros((0, 4), dtype)}
+    tensors, metadata = read(save(arrays, metadata={"k": "v"}))
+    assert metadata == {"k": "v"}
+    for name, array in arrays.items():
+        assert tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(tensors[name], array)
+
+
+def test_a_damaged_download_is_noticed(client: Client, stock: Stock, http: TestClient) -> None:
+    model = client.model(stock.model_id)
+    damaged = [replace(a, sha256="0" * 64) for a in model.artifacts]
+    with pytest.raises(ValueError, match="damaged"):
+        replace(model, artifacts=damaged).download()
