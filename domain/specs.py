@@ -267,7 +267,10 @@ class _JobRequest(Spec):
     )
     limits: JobLimits = JobLimits()
     priority: int = Field(
-        default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Of two jobs that wait, the one with the higher priority starts first."
+        default=0,
+        ge=-MAX_PRIORITY,
+        le=MAX_PRIORITY,
+        description="Of two jobs that wait, the one with the higher priority starts first.",
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="Yours: stored and returned as given (at most 8 KiB as JSON)."
