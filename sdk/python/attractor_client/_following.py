@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from attractor_client._documents import build
@@ -16,6 +17,7 @@ _SILENCE = 45.0  # seconds: three of the comments that keep a stream alive
 _KEEPALIVE = 16.0  # with less time left a stream could be silent past the end
 _MOST_FAILURES = 3  # of a stream in a row, until it is given up
 _FIRST_POLL, _LAST_POLL = 0.25, 2.0
+_RETRIES = 10  # a service that restarts is away for a while
 _LATER = frozenset({429, 502, 503, 504})
 
 
@@ -73,13 +75,13 @@ def _stream(job_id: str, after: int, deadline: Deadline, emit: Emit) -> Steps[tu
 
 
 def _poll(policy: Policy, job_id: str, after: int, deadline: Deadline, emit: Emit) -> Steps[None]:
-    pause = _FIRST_POLL
+    pause, patient = _FIRST_POLL, replace(policy, max_retries=_RETRIES)
     while True:
         request = Request("GET", f"/v1/jobs/{job_id}/events", params={"cursor": str(after)})
         left = deadline.left()
         if left <= 0:
             raise DeadlineExceeded(f"Job {job_id} has not ended in time; it goes on, and can be waited for again.")
-        page: Any = (yield from call(policy, request, None if left == float("inf") else left)).document
+        page: Any = (yield from call(patient, request, None if left == float("inf") else left)).document
         for document in page["data"]:
             event = build(Event, document)
             after, pause = event.seq, _FIRST_POLL
