@@ -1,4 +1,5 @@
-"""A receiver of webhooks on this machine: a real HTTP server that keeps what it is sent and answers as it is told."""
+"""A receiver of webhooks on this machine: a real HTTP server that keeps what it is sent and answers as it is told; and the
+sender's side of it."""
 
 from __future__ import annotations
 
@@ -12,6 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from serving import eventually
+
+from domain.webhooks import WebhookEvent
+from store import webhooks
+from store.database import Database
+from store.secrets import service_secret
+from store.settings import StoreSettings
+from store.tables import WebhookDeliveryRow, WebhookRow
+from worker.webhooks import Sender
 
 
 @dataclass(frozen=True)
@@ -90,3 +99,44 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield receiver
         server.shutdown()
+
+
+class Post:
+    """A database whose webhooks may lead to this machine."""
+
+    def __init__(self, settings: StoreSettings, database: Database) -> None:
+        here = {"webhook_allow_http": True, "webhook_ports": [], "webhook_allow_private": ["127.0.0.0/8"]}
+        self.settings = StoreSettings.model_validate(settings.model_dump() | here)
+        self.database = database
+
+    def webhook(self, url: str, *, tenant: str = "default") -> str:
+        with self.database.write() as session:
+            return webhooks.add(session, self.settings, url=url, events=list(WebhookEvent), tenant=tenant).id
+
+    def test(self, webhook_id: str, *, tenant: str = "default") -> str:
+        with self.database.write() as session:
+            return webhooks.send_test(session, webhook_id, tenant=tenant).id
+
+    def row(self, delivery_id: str) -> WebhookDeliveryRow:
+        with self.database.read() as session:
+            return session.get_one(WebhookDeliveryRow, delivery_id)
+
+    def hook(self, webhook_id: str) -> WebhookRow:
+        with self.database.read() as session:
+            return session.get_one(WebhookRow, webhook_id)
+
+    def ended(self, delivery_id: str) -> WebhookDeliveryRow:
+        return eventually(lambda: row if (row := self.row(delivery_id)).finished_at else None, "it has ended", 30)
+
+    def secret(self, webhook_id: str) -> str:
+        return webhooks.secret(service_secret(self.settings), webhook_id, self.hook(webhook_id).secret_generation)
+
+    @contextmanager
+    def sending(self) -> Iterator[Sender]:
+        sender = Sender(self.settings, self.database)
+        sender.start()
+        try:
+            yield sender
+        finally:
+            sender.stop()
+            assert not sender.is_alive()

@@ -12,10 +12,9 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from receiver import Receiver, answer, receiving
+from receiver import Post, Receiver, answer, receiving
 from serving import ROOT, eventually
 from sqlalchemy import select
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -23,10 +22,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from domain.webhooks import WebhookEvent
 from store import deliveries, webhooks
 from store.database import Database
-from store.secrets import service_secret
 from store.settings import StoreSettings
-from store.tables import WebhookDeliveryRow, WebhookRow
-from worker.webhooks import PER_WEBHOOK, Sender
+from store.tables import WebhookDeliveryRow
+from worker.webhooks import PER_WEBHOOK
 
 EVERYTHING = list(WebhookEvent)
 
@@ -35,47 +33,6 @@ EVERYTHING = list(WebhookEvent)
 def receiver() -> Iterator[Receiver]:
     with receiving() as receiver:
         yield receiver
-
-
-class Post:
-    """A database whose webhooks may lead to this machine."""
-
-    def __init__(self, settings: StoreSettings, database: Database) -> None:
-        here = {"webhook_allow_http": True, "webhook_ports": [], "webhook_allow_private": ["127.0.0.0/8"]}
-        self.settings = StoreSettings.model_validate(settings.model_dump() | here)
-        self.database = database
-
-    def webhook(self, url: str, *, tenant: str = "default") -> str:
-        with self.database.write() as session:
-            return webhooks.add(session, self.settings, url=url, events=EVERYTHING, tenant=tenant).id
-
-    def test(self, webhook_id: str, *, tenant: str = "default") -> str:
-        with self.database.write() as session:
-            return webhooks.send_test(session, webhook_id, tenant=tenant).id
-
-    def row(self, delivery_id: str) -> WebhookDeliveryRow:
-        with self.database.read() as session:
-            return session.get_one(WebhookDeliveryRow, delivery_id)
-
-    def hook(self, webhook_id: str) -> WebhookRow:
-        with self.database.read() as session:
-            return session.get_one(WebhookRow, webhook_id)
-
-    def ended(self, delivery_id: str) -> WebhookDeliveryRow:
-        return eventually(lambda: row if (row := self.row(delivery_id)).finished_at else None, "it has ended", 30)
-
-    def secret(self, webhook_id: str) -> str:
-        return webhooks.secret(service_secret(self.settings), webhook_id, self.hook(webhook_id).secret_generation)
-
-    @contextmanager
-    def sending(self) -> Iterator[Sender]:
-        sender = Sender(self.settings, self.database)
-        sender.start()
-        try:
-            yield sender
-        finally:
-            sender.stop()
-            assert not sender.is_alive()
 
 
 @pytest.fixture
