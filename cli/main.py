@@ -1,4 +1,4 @@
-"""The command line: `attractor serve | api | worker | migrate | demo | version`. Imports are late, so that help is quick."""
+"""The command line: `attractor serve | api | worker | migrate | keys | tenants | audit | demo | version`. Imports are late, so that help is quick."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from cli.keys import audit_app, keys_app, tenants_app
+
 app = typer.Typer(
     name="attractor",
     help="Dynamical-system reconstruction as a service.",
@@ -15,6 +17,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys_app, name="keys")
+app.add_typer(tenants_app, name="tenants")
+app.add_typer(audit_app, name="audit")
 
 DataDir = Annotated[
     Path, typer.Option(envvar="ATTRACTOR_DATA_DIR", file_okay=False, help="Where series, models and jobs are kept.")
@@ -23,7 +28,9 @@ DataDir = Annotated[
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(envvar="ATTRACTOR_HOST", help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(envvar="ATTRACTOR_HOST", help="Address to listen on; others than loopback need a key first.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="ATTRACTOR_PORT", min=0, max=65535, help="0 takes any free port.")] = 8000,
     data_dir: DataDir = Path("attractor-data"),
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each runs one job at a time.")] = 1,

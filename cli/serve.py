@@ -17,9 +17,10 @@ from alembic.util import CommandError
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.settings import ApiSettings
 from cli.child import SOCKET_FD
 from cli.supervisor import CrashLoop, Program, Supervisor
-from store import migrate
+from store import keys, migrate
 from store.database import Database
 from store.settings import StoreSettings
 
@@ -34,11 +35,13 @@ class CannotServe(Exception):
 def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str], None]) -> None:
     """Run API and workers until SIGINT or SIGTERM. Raises `CannotServe`; leaves no process behind in any case."""
     data_dir = data_dir.resolve()
-    address = _loopback_address(host)
+    address = _address(host)
+    if not _is_loopback(address):
+        _check_keys(host, data_dir, say)
     with _only_instance(data_dir) as claim, _listen(address, host, port) as listener:
         url = _url(host, listener)
         claim.write_text(json.dumps({"pid": os.getpid(), "url": url}))
-        env = os.environ | {"ATTRACTOR_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+        env = os.environ | {"ATTRACTOR_DATA_DIR": str(data_dir), "ATTRACTOR_HOST": host, "PYTHONUNBUFFERED": "1"}
         _migrate(data_dir)
         supervisor = Supervisor(_programs(env, listener, workers), say)
 
@@ -53,18 +56,40 @@ def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str
             raise CannotServe(str(error)) from error
 
 
-def _loopback_address(host: str) -> str:
-    """The address to bind. Refuses every other than loopback: there are no keys yet that would protect it."""
+def _address(host: str) -> str:
+    """The address to bind."""
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError as error:
         raise CannotServe(f"The host {host!r} is not known: {error}.") from error
-    if not all(ipaddress.ip_address(address.split("%")[0]).is_loopback for address in addresses):
-        raise CannotServe(
-            f"Refusing to listen on {host}: whoever reaches that address could read and delete everything, since there are "
-            "no keys. Use 127.0.0.1, and a reverse proxy or an SSH tunnel to reach it from elsewhere."
-        )
-    return min(addresses, key=lambda address: (":" in address, address))
+    # Where a name has several, not all of them loopback, the one that others can reach counts.
+    return min(addresses, key=lambda address: (_is_loopback(address), ":" in address, address))
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.split("%")[0]).is_loopback
+
+
+def _check_keys(host: str, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Refuse to serve an address that others can reach, unless they need a key or whoever starts this says otherwise."""
+    if ApiSettings().require_keys == "no":
+        say(f"ATTRACTOR_REQUIRE_KEYS=no: whoever reaches {host} can read and delete everything")
+        return
+    settings = StoreSettings(data_dir=data_dir)
+    embedded = settings.database_url == f"sqlite:///{data_dir / 'attractor.db'}"
+    if not embedded or (data_dir / "attractor.db").exists():
+        database = Database(settings)
+        try:
+            if keys.usable(database):
+                return
+        except SQLAlchemyError as error:
+            raise CannotServe(f"The database does not answer: {str(error).splitlines()[0]}") from error
+        finally:
+            database.close()
+    raise CannotServe(
+        f"Refusing to listen on {host}: whoever reaches that address could read and delete everything, since there are "
+        f"no keys. Make one:  attractor keys create --data-dir {data_dir}  Or use 127.0.0.1, and an SSH tunnel."
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
@@ -79,7 +80,8 @@ class Counters:
         if self._redis is not None:
             bridge = self._redis.bridge
             assert isinstance(bridge, RedispyBridge)
-            await bridge.get_connection().aclose()
+            client: Any = bridge.get_connection()
+            await client.aclose()
 
     async def _increment(self, key: str) -> int:
         if self._redis is not None and time.monotonic() >= self._away_until:

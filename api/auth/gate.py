@@ -62,6 +62,7 @@ class Gate:
         self._touched: dict[str, float] = {}
         self._keys_exist_until = 0.0
         self._keys_exist = False
+        self._warned = False
         self._background: set[asyncio.Task[None]] = set()
 
     @cached_property
@@ -140,7 +141,12 @@ class Gate:
 
     async def _without_key(self, scope: HttpScope) -> Entry:
         if await self._demands_key(scope):
-            missing = "" if self._keys_exist else " This service has none yet: `attractor keys create` makes one."
+            missing = (
+                "" if await self._do_keys_exist() else " This service has none yet: `attractor keys create` makes one."
+            )
+            if missing and not self._warned:
+                self._warned = True
+                log.warning("a request was refused: others can reach this service, and it has no keys%s", missing)
             raise Unauthenticated(f"This request needs a key. {_HOW}{missing}")
         entry = self._entries.get("")
         if entry is None or time.monotonic() >= entry.until:

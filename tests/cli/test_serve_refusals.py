@@ -20,11 +20,25 @@ def refused(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_other_addresses_than_loopback_are_refused(host, tmp_path):
-    message = refused("--host", host, "--data-dir", str(tmp_path / "data"))
+def test_other_addresses_than_loopback_are_refused_without_keys(host, tmp_path):
+    data_dir = tmp_path / "data"
+    message = refused("--host", host, "--data-dir", str(data_dir))
     assert f"Refusing to listen on {host}" in message
-    assert "no keys" in message
-    assert not (tmp_path / "data").exists()
+    assert f"attractor keys create --data-dir {data_dir}" in message
+    assert not data_dir.exists()
+
+
+def test_a_revoked_key_is_none(tmp_path):
+    arguments = ["--data-dir", str(tmp_path)]
+    key = CliRunner().invoke(app, ["keys", "create", *arguments]).stdout.strip()
+    assert CliRunner().invoke(app, ["keys", "revoke", key[:12], *arguments]).exit_code == 0
+    assert "Refusing to listen" in refused("--host", "0.0.0.0", *arguments)
+
+
+def test_a_database_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTRACTOR_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
+    message = refused("--host", "0.0.0.0", "--data-dir", str(tmp_path))
+    assert "does not answer" in message
 
 
 def test_an_unknown_host_is_refused(tmp_path):
