@@ -23,8 +23,8 @@ from api.heads import Heads
 from api.health.canary import Canary
 from api.health.endpoints import router as health
 from api.jobs.endpoints import router as jobs
-from api.metrics import Exposition
 from api.keys.endpoints import router as keys
+from api.metrics import Exposition
 from api.middleware import Envelope
 from api.models.endpoints import router as models
 from api.models.service import make_loader
