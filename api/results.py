@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fastapi import Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from domain.documents import summary
 from store import results
 from store.blobs import Blobs
+from store.database import Database
 from store.tables import AnalysisRow, EvaluationRow, ForecastRow, ModelRow, ResultRow
 
 _ROWS: dict[str, type[ResultRow]] = {r.resource: r for r in (AnalysisRow, ModelRow, ForecastRow, EvaluationRow)}
@@ -51,6 +53,13 @@ def list_documents(
     )
     data = [_with_columns(row, summary(resource, row.document)) for row in page.items]
     return {"data": data, "next_cursor": page.next_cursor}
+
+
+def delete_document(database: Database, resource: str, id: str, tenant: str) -> Response:
+    """204: it is gone."""
+    with database.write() as session:
+        results.delete(session, _ROWS[resource], id, tenant=tenant)
+    return Response(status_code=204)
 
 
 def json_response(document: dict[str, Any], *, immutable: bool = True) -> JSONResponse:

@@ -167,6 +167,11 @@ def get(session: Session, job_id: str, *, tenant: str = "default") -> JobRow:
     return job
 
 
+def exists(session: Session, job_id: str) -> bool:
+    """Whether the job, which the caller may see, has not been deleted."""
+    return session.scalar(select(JobRow.id).where(JobRow.id == job_id)) is not None
+
+
 def list_page(
     session: Session,
     *,

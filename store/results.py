@@ -26,6 +26,12 @@ def get(session: Session, kind: type[R], result_id: str, *, tenant: str = "defau
     return row
 
 
+def require(session: Session, kind: type[ResultRow], result_id: str, *, tenant: str = "default") -> None:
+    """NotFound unless there is this result; its document is not read."""
+    if session.scalar(select(kind.id).where(kind.id == result_id, kind.tenant == tenant)) is None:
+        raise NotFound(f"There is no {kind.resource} {result_id}.")
+
+
 def list_page(
     session: Session,
     kind: type[R],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import AnalysisId, ServicesDep, TenantDep
+from api.dependencies import AnalysisId, DatabaseDep, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.pagination import Cursor, Limit, PageOut, SeriesFilter
-from api.results import get_document, json_response, list_documents
+from api.results import delete_document, get_document, json_response, list_documents
 from domain.documents import AnalysisOut
 
 router = APIRouter(prefix="/v1/analyses", tags=["analyses"])
@@ -40,3 +40,15 @@ def get_analysis(id: AnalysisId, services: ServicesDep, tenant: TenantDep) -> Re
     """Largest exponent and spectrum with intervals, verdict, predictability, and the diagnostics behind them."""
     with services.database.read() as session:
         return json_response(get_document(session, services.blobs, "analysis", id, tenant))
+
+
+@router.delete(
+    "/{id}",
+    operation_id="delete_analysis",
+    summary="Delete an analysis",
+    status_code=204,
+    responses=problem_responses(404, 409),
+)
+def delete_analysis(id: AnalysisId, database: DatabaseDep, tenant: TenantDep) -> Response:
+    """Models that were trained with it stay. 409 `in_use` while an unfinished training names it."""
+    return delete_document(database, "analysis", id, tenant)

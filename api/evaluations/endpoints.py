@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import EvaluationId, ServicesDep, TenantDep
+from api.dependencies import DatabaseDep, EvaluationId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.pagination import Cursor, Limit, ModelFilter, PageOut, SeriesFilter
-from api.results import get_document, json_response, list_documents
+from api.results import delete_document, get_document, json_response, list_documents
 from domain.documents import EvaluationOut
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
@@ -47,3 +47,15 @@ def get_evaluation(id: EvaluationId, services: ServicesDep, tenant: TenantDep) -
     """State-space and spectral distance, prediction error, valid prediction time and the model's own Lyapunov spectrum."""
     with services.database.read() as session:
         return json_response(get_document(session, services.blobs, "evaluation", id, tenant))
+
+
+@router.delete(
+    "/{id}",
+    operation_id="delete_evaluation",
+    summary="Delete an evaluation",
+    status_code=204,
+    responses=problem_responses(404),
+)
+def delete_evaluation(id: EvaluationId, database: DatabaseDep, tenant: TenantDep) -> Response:
+    """Nothing else is made from it."""
+    return delete_document(database, "evaluation", id, tenant)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.dependencies import ForecastId, ServicesDep, TenantDep
+from api.dependencies import DatabaseDep, ForecastId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.forecasts import service
 from api.pagination import Cursor, Limit, ModelFilter, PageOut, SeriesFilter
-from api.results import IMMUTABLE, get_document, json_response, list_documents
+from api.results import IMMUTABLE, delete_document, get_document, json_response, list_documents
 from api.tables import MEDIA_TYPES, Format, encode, negotiate
 from domain.documents import ForecastOut, ForecastSummary
 
@@ -75,3 +75,15 @@ def get_forecast(
         return response
     headers["Content-Disposition"] = f'attachment; filename="{id}.{chosen}"'
     return Response(encode(service.columns(document), chosen), headers=headers, media_type=MEDIA_TYPES[chosen])
+
+
+@router.delete(
+    "/{id}",
+    operation_id="delete_forecast",
+    summary="Delete a forecast",
+    status_code=204,
+    responses=problem_responses(404),
+)
+def delete_forecast(id: ForecastId, database: DatabaseDep, tenant: TenantDep) -> Response:
+    """Nothing else is made from it."""
+    return delete_document(database, "forecast", id, tenant)

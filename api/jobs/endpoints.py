@@ -167,6 +167,22 @@ async def get_job(
     return job_response(row, 200)
 
 
+@router.delete(
+    "/{id}",
+    operation_id="delete_job",
+    summary="Delete a job that has ended",
+    status_code=204,
+    responses=problem_responses(404, 409),
+)
+def delete_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
+    """The receipt with its events and its Idempotency-Key; what the job found stays. 409 for a job that has not ended: cancel it
+    first.
+    """
+    with database.write() as session:
+        jobs.delete_ended(session, id, tenant=tenant)
+    return Response(status_code=204)
+
+
 @router.post(
     "/{id}/cancel",
     operation_id="cancel_job",

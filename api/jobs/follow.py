@@ -50,8 +50,14 @@ def read_events(database: Database, job_id: str, after: int, limit: int) -> list
         return jobs.events(session, job_id, after=after, limit=limit)
 
 
+def exists(database: Database, job_id: str) -> bool:
+    with database.read() as session:
+        return jobs.exists(session, job_id)
+
+
 async def event_stream(database: Database, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """Server-sent events with seq > `after`, each with its seq as id; ends after the one that ended the job."""
+    """Server-sent events with seq > `after`, each with its seq as id; ends after the one that ended the job, or when the
+    job has been deleted."""
     pause, last_sent = FIRST_PAUSE_SECONDS, time.monotonic()
     while True:
         rows = await run_in_threadpool(read_events, database, job_id, after, _EVENTS_AT_A_TIME)
@@ -64,5 +70,7 @@ async def event_stream(database: Database, job_id: str, after: int) -> AsyncIter
         if time.monotonic() - last_sent > KEEPALIVE_SECONDS:
             yield KEEPALIVE_COMMENT
             last_sent = time.monotonic()
+            if not await run_in_threadpool(exists, database, job_id):
+                return
         await anyio.sleep(pause)
         pause = min(1.5 * pause, LAST_PAUSE_SECONDS)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import ModelId, ServicesDep, TenantDep
+from api.dependencies import DatabaseDep, ModelId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.forecasts import service as forecasts
 from api.forecasts.schemas import ForecastRequest
@@ -19,7 +19,7 @@ from api.jobs.endpoints import ACCEPTED, job_response
 from api.jobs.schemas import JobOut
 from api.models import examples, service
 from api.pagination import Cursor, Limit, PageOut, SeriesFilter
-from api.results import IMMUTABLE, get_document, json_response, list_documents
+from api.results import IMMUTABLE, delete_document, get_document, json_response, list_documents
 from api.validation import StrictRoute
 from domain.documents import ForecastOut, ModelOut, href
 from domain.specs import ForecastJob
@@ -126,3 +126,15 @@ async def create_forecast(
         if follow.ended(row):
             return job_response(row, 200, headers)
     return job_response(row, 202, headers)
+
+
+@router.delete(
+    "/{id}",
+    operation_id="delete_model",
+    summary="Delete a model",
+    status_code=204,
+    responses=problem_responses(404, 409),
+)
+def delete_model(id: ModelId, database: DatabaseDep, tenant: TenantDep) -> Response:
+    """Its files go with it, its evaluations and forecasts stay. 409 `in_use` while an unfinished job reads it."""
+    return delete_document(database, "model", id, tenant)

@@ -45,7 +45,8 @@ ModelLoader = Callable[[str, str], LoadedModel]
 
 
 def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoader:
-    """`load(tenant, model_id)`, which keeps the models that were used last: a stored model never changes."""
+    """`load(tenant, model_id)`, which keeps the models that were used last: a stored model never changes, though it may
+    be deleted."""
 
     @lru_cache(cache_size)
     def load(tenant: str, model_id: str) -> LoadedModel:
@@ -57,7 +58,12 @@ def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoade
         predictability = predictability_of(spectrum, trained)
         return LoadedModel(model_id, row.series_id, trained, predictability)
 
-    return load
+    def load_existing(tenant: str, model_id: str) -> LoadedModel:
+        with database.read() as session:
+            results.require(session, ModelRow, model_id, tenant=tenant)
+        return load(tenant, model_id)
+
+    return load_existing
 
 
 def artifact(database: Database, blobs: Blobs, tenant: str, model_id: str, name: str) -> ArtifactFile:
