@@ -183,7 +183,7 @@ def _continued(index: Any, steps: np.ndarray) -> Any:
     if getattr(index, "freq", None) is not None:
         return type(index)([last + int(k) * index.freq for k in steps], name=index.name)
     step = (last - index[0]) / (len(index) - 1) if index.dtype.kind in "fmM" else 1
-    return index[:0].append(type(index[:1])([last + int(k) * step for k in steps])).rename(index.name)
+    return index.take([-1] * len(steps)) + steps * step
 
 
 def _values(data: Any) -> np.ndarray:
