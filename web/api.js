@@ -1,4 +1,6 @@
 // The public API, called as any other program would call it. Every refusal becomes a Problem.
+import { followEvents } from "./events.js";
+import { authorizedFetch, credentials } from "./session.js";
 
 /** A refusal as the service describes it (RFC 9457), or a failed connection. */
 export class Problem extends Error {
@@ -29,7 +31,7 @@ export async function request(method, path, { json, headers = {} } = {}) {
   }
   let response;
   try {
-    response = await fetch(path, options);
+    response = await authorizedFetch(path, options);
   } catch {
     throw new Problem(UNREACHABLE);
   }
@@ -42,13 +44,15 @@ export const get = (path) => request("GET", path);
 export const post = (path, json) => request("POST", path, { json });
 
 /** Uploads a file with its fields. XMLHttpRequest, because fetch reports no upload progress. */
-export function uploadSeries(file, fields, onFraction) {
+export async function uploadSeries(file, fields, onFraction) {
+  await get("/v1/me"); // who has no key yet is asked for it before the file is sent
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) if (value !== "") form.append(name, value);
   form.append("file", file, file.name);
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", "/v1/series");
+    for (const [name, value] of Object.entries(credentials())) xhr.setRequestHeader(name, value);
     xhr.upload.onprogress = (event) => event.lengthComputable && onFraction(event.loaded / event.total);
     xhr.onerror = () => reject(new Problem(UNREACHABLE));
     xhr.onload = () => {
@@ -66,7 +70,7 @@ export const TERMINAL = new Set(["succeeded", "failed", "canceled"]);
  * Answers a function that stops following.
  */
 export function followJob(id, { onJob, onMessage, onProblem }) {
-  let source = null;
+  let close = null;
   let stopped = false;
   let busy = false;
   let again = false;
@@ -95,13 +99,13 @@ export function followJob(id, { onJob, onMessage, onProblem }) {
 
   function stop() {
     stopped = true;
-    source?.close();
+    close?.();
   }
 
-  source = new EventSource(`/v1/jobs/${id}/events`);
-  for (const type of ["status", "progress"]) source.addEventListener(type, refresh);
-  source.addEventListener("message", (event) => onMessage(JSON.parse(event.data).data.text));
-  source.onerror = refresh; // EventSource reconnects by itself, with Last-Event-ID
+  close = followEvents(`/v1/jobs/${id}/events`, {
+    onEvent: ({ type, data }) => (type === "message" ? onMessage(JSON.parse(data).data.text) : refresh()),
+    onBreak: refresh,
+  });
   refresh();
   return stop;
 }

@@ -7,6 +7,7 @@ import { analysisView, modelView } from "./result.js";
 import { forecastView } from "./forecast.js";
 import { evaluationView } from "./evaluation.js";
 import { listView } from "./lists.js";
+import { onSession, signOut } from "./session.js";
 
 const BY_PREFIX = {
   ser: seriesView, job: jobView, ana: analysisView, mdl: modelView, fct: forecastView, evl: evaluationView,
@@ -53,6 +54,13 @@ async function show() {
   window.scrollTo(0, 0);
   if (turn > 1) main.focus({ preventScroll: true });
 }
+
+const signOutButton = document.getElementById("sign-out");
+onSession((signedIn) => (signOutButton.hidden = !signedIn));
+signOutButton.addEventListener("click", () => {
+  signOut();
+  show(); // what was on the page is not for whoever comes next
+});
 
 window.addEventListener("hashchange", show);
 show();

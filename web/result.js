@@ -2,6 +2,7 @@
 import { get } from "./api.js";
 import { duration, el, interval, num, plural, table, warningList, withUnit } from "./dom.js";
 import { legend, lineChart, spectrumChart } from "./charts.js";
+import { downloadLink } from "./download.js";
 import { attractors } from "./attractor.js";
 import { diagnosticsCard } from "./diagnostics.js";
 import { forecastCard, forecastView } from "./forecast.js";
@@ -142,5 +143,5 @@ function downloadsCard(model, analysis) {
   const files = model.artifacts.map((a) => [a.href, a.name, a.name]);
   files.push([`/v1/models/${model.id}`, "model and report (JSON)", `${model.id}.json`]);
   if (analysis) files.push([`/v1/analyses/${analysis.id}`, "analysis (JSON)", `${analysis.id}.json`]);
-  return el("section.card", {}, el("h2", {}, "Take it along"), el("p.inline", {}, files.map(([href, text, name]) => el("a.button", { href, download: name }, text))));
+  return el("section.card", {}, el("h2", {}, "Take it along"), el("p.inline", {}, files.map(([href, text, name]) => downloadLink("a.button", href, name, text))));
 }

@@ -2,6 +2,7 @@
 import { get, post } from "./api.js";
 import { el, field, num, plural, problemBox, table, withUnit } from "./dom.js";
 import { lineChart } from "./charts.js";
+import { downloadLink } from "./download.js";
 
 const PREVIEW_CHANNELS = 6;
 
@@ -66,7 +67,7 @@ async function previewCard(series) {
     el("h2", {}, stop < series.profile.n_steps ? `The first ${stop.toLocaleString("en")} steps` : "The series"),
     charts,
     more,
-    el("p.fine", {}, "Download: ", ["csv", "npy", "parquet", "json"].map((format) => [el("a", { href: `/v1/series/${series.id}/data?format=${format}`, download: `${series.id}.${format}` }, format.toUpperCase()), " "])),
+    el("p.fine", {}, "Download: ", ["csv", "npy", "parquet", "json"].map((format) => [downloadLink("a", `/v1/series/${series.id}/data?format=${format}`, `${series.id}.${format}`, format.toUpperCase()), " "])),
   );
 }
 
