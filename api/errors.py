@@ -15,6 +15,7 @@ from pydantic import Field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from api.validation import describe
 from domain.base import Document
@@ -102,6 +103,18 @@ def slug(code: str) -> str:
     return code.replace("_", "-")
 
 
+class ProblemResponse(Response):
+    """Leaves its code in the request's state, where `api.telemetry` finds it."""
+
+    def __init__(self, body: str, status: int, headers: dict[str, str], code: str) -> None:
+        super().__init__(body, status, headers, MEDIA_TYPE)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["problem"] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def problem(error: DomainError, request_id: str | None, headers: dict[str, str] | None = None) -> Response:
     """The answer to a mistake."""
     body = Problem(
@@ -118,7 +131,7 @@ def problem(error: DomainError, request_id: str | None, headers: dict[str, str] 
         headers["Retry-After"] = str(error.retry_after)
     if (challenge := _challenge(error)) is not None:
         headers["WWW-Authenticate"] = challenge
-    return Response(body.model_dump_json(), error.status, headers, MEDIA_TYPE)
+    return ProblemResponse(body.model_dump_json(), error.status, headers, error.code)
 
 
 def _challenge(error: DomainError) -> str | None:

@@ -90,7 +90,8 @@ class _State:
             yield from _held(session)
             yield from _webhooks(session)
             yield _gauge("attractor_database_bytes", "Size of the database.", statistics.database_bytes(session))
-            yield from metrics.merged(statistics.snapshots(session))
+            # What workers count can happen here, too: a damaged blob.
+            yield from metrics.merged(statistics.snapshots(session) | {"api": metrics.snapshot()})
             known = statistics.workers(session)
         yield from _workers(known)
         yield from self._staffing()

@@ -18,6 +18,7 @@ log = logging.getLogger("attractor.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 OTHER = "other"  # the files of the page, and paths that nothing serves: their names are the caller's choice
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+UPLOAD = ("POST", "/v1/series")
 CLIENT_GONE = 499  # nginx' word for a request whose answer nobody waited for
 
 
@@ -74,11 +75,29 @@ def _report(scope: Scope, span: Span, status: int, seconds: float, error: str | 
     method, route = _method(scope), _route(scope)
     metrics.HTTP_REQUESTS.labels(method, route, str(status)).observe(seconds)
     fields: dict[str, Any] = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 2)}
+    state = scope["state"]
+    if "problem" in state:
+        fields["code"] = state["problem"]
+    if "caller" in state:
+        fields["tenant"] = state["caller"].principal.tenant
     if not whole:
         fields["cut_short"] = True
+    _count(method, route, status, state.get("problem"))
     log.info("%s %s %d", method, route, status, extra=fields)
     span.set({"http.request.method": method, "http.route": route, "http.response.status_code": status})
     span.end(error or (f"status {status}" if status >= 500 else None))
+
+
+def _count(method: str, route: str, status: int, problem: str | None) -> None:
+    if problem is None:
+        if (method, route) == UPLOAD and status in (200, 201):
+            metrics.UPLOADS.labels("yes" if status == 201 else "no").inc()
+    elif (method, route) == UPLOAD:
+        metrics.UPLOAD_REJECTS.labels(problem).inc()
+    if status in (401, 403):
+        metrics.AUTHENTICATION_REFUSALS.labels(problem or str(status)).inc()
+    elif status == 429:
+        metrics.RATE_LIMITED.labels(problem or str(status)).inc()
 
 
 def _method(scope: Scope) -> str:

@@ -39,8 +39,6 @@ AUTHENTICATION_REFUSALS = Counter(
 RATE_LIMITED = Counter(
     "attractor_rate_limited_total", "Requests refused because a limit was reached, by code.", ["code"], registry=API
 )
-JOBS_SUBMITTED = Counter("attractor_jobs_submitted_total", "Jobs accepted by this process.", ["kind"], registry=API)
-
 ATTEMPTS = Counter(
     "attractor_attempts_total",
     "Attempts that ended, by how: succeeded, failed, canceled, paused, released, requeued, lease_lost.",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DatabaseDep, JobId, ServicesDep, TenantDep
+from api.dependencies import DatabaseDep, JobId, OriginDep, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.headers import MAX_WAIT_SECONDS, IfNoneMatch, PreferDep, matches
 from api.jobs import examples, follow, service
@@ -71,6 +71,7 @@ async def create_job(
     http: Request,
     services: ServicesDep,
     tenant: TenantDep,
+    origin: OriginDep,
     prefer: PreferDep,
     validate_only: Annotated[
         bool, Query(description="Check the request wholly, but store and run nothing: 200.")
@@ -98,7 +99,7 @@ async def create_job(
     if validate_only:
         checked = await run_in_threadpool(service.validate, services, tenant, request)
         return Response(checked.model_dump_json(), 200, media_type="application/json")
-    row = await run_in_threadpool(service.submit, services, tenant, request, idempotency_key)
+    row = await run_in_threadpool(service.submit, services, tenant, request, idempotency_key, origin)
     headers = {"Location": href("job", row.id)}
     if prefer.wait is not None:
         row = await follow.wait(services.database, tenant, row.id, prefer.wait)
@@ -260,6 +261,7 @@ def retry_job(
     id: JobId,
     services: ServicesDep,
     tenant: TenantDep,
+    origin: OriginDep,
     request: Annotated[RetryRequest | None, Body(openapi_examples=examples.RETRIES)] = None,
 ) -> Response:
     """A new job (`Location`) with the same request, whose `retry_of` names this one; limits and priority may be changed. Where
@@ -267,7 +269,7 @@ def retry_job(
     once: asked again, the same new job is answered. 409 for a job that has succeeded or not ended, or whose series or
     model is gone.
     """
-    row, created = service.retry(services, tenant, id, request or RetryRequest())
+    row, created = service.retry(services, tenant, id, request or RetryRequest(), origin)
     return job_response(row, 202 if created else 200, {"Location": href("job", row.id)})
 
 

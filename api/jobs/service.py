@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.dependencies import Services
+from api.dependencies import Origin, Services
 from api.jobs import checks
 from api.jobs.schemas import RetryRequest, ValidatedJob
 from api.results import get_document
@@ -26,7 +26,9 @@ def validate(services: Services, tenant: str, request: JobRequest) -> ValidatedJ
     return ValidatedJob(request=request.model_dump(mode="json"))
 
 
-def submit(services: Services, tenant: str, request: JobRequest, idempotency_key: str | None) -> JobRow:
+def submit(
+    services: Services, tenant: str, request: JobRequest, idempotency_key: str | None, origin: Origin
+) -> JobRow:
     """The stored job, announced to the workers after the commit; for a repeated request the job that it made before,
     even if what it names is gone by now."""
     if idempotency_key is not None:
@@ -37,7 +39,9 @@ def submit(services: Services, tenant: str, request: JobRequest, idempotency_key
             return earlier
     checks.check(services, tenant, request)
     with services.database.write() as session:
-        submitted = jobs.submit(session, services.settings, request, tenant=tenant, idempotency_key=idempotency_key)
+        submitted = jobs.submit(
+            session, services.settings, request, tenant=tenant, idempotency_key=idempotency_key, **vars(origin)
+        )
     if submitted.created:
         services.publish(submitted.job)
     return submitted.job
@@ -52,14 +56,22 @@ def resume(services: Services, tenant: str, job_id: str) -> tuple[JobRow, bool]:
     return row, changed
 
 
-def retry(services: Services, tenant: str, job_id: str, request: RetryRequest) -> tuple[JobRow, bool]:
+def retry(
+    services: Services, tenant: str, job_id: str, request: RetryRequest, origin: Origin
+) -> tuple[JobRow, bool]:
     """The new job and whether this call made it."""
     limits = request.limits.model_dump(exclude_none=True)
     with services.database.write() as session:
         jobs.get(session, job_id, tenant=tenant)
         try:
             submitted = jobs.retry(
-                session, services.settings, job_id, limits=limits, priority=request.priority, tenant=tenant
+                session,
+                services.settings,
+                job_id,
+                limits=limits,
+                priority=request.priority,
+                tenant=tenant,
+                **vars(origin),
             )
         except NotFound as error:
             raise StateForbids(f"{error.detail} The job cannot run again without it.") from None

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DatabaseDep, ModelId, ServicesDep, TenantDep
+from api.dependencies import DatabaseDep, ModelId, OriginDep, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.forecasts import service as forecasts
 from api.forecasts.schemas import ForecastRequest
@@ -104,6 +104,7 @@ async def create_forecast(
     request: Annotated[ForecastRequest, Body(openapi_examples=examples.FORECASTS)],
     services: ServicesDep,
     tenant: TenantDep,
+    origin: OriginDep,
     prefer: PreferDep,
 ) -> Response:
     """A short forecast is answered at once with 201 and kept; a long one (`limits` in /v1/capabilities), or any with
@@ -116,7 +117,7 @@ async def create_forecast(
         headers = {"Location": href("forecast", out.id)}
         return Response(out.model_dump_json(), 201, headers, "application/json")
     job = ForecastJob(kind="forecast", model_id=id, series_id=request.series_id, params=request.spec())
-    row = await run_in_threadpool(jobs.submit, services, tenant, job, None)
+    row = await run_in_threadpool(jobs.submit, services, tenant, job, None, origin)
     headers = {"Location": href("job", row.id)}
     if prefer.respond_async:
         headers["Preference-Applied"] = "respond-async"

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from stock import Stock
 
 from store import logs, metrics
+from store.database import Database
+from store.tables import JobRow
 
 # Nothing here depends on the database.
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -88,3 +91,28 @@ def test_a_malformed_trace_is_replaced(client: TestClient, malformed: str) -> No
     answer = client.get("/livez", headers={"traceparent": malformed})
     assert "0af7651916cd43dd8448eb211c80319c" not in answer.headers["traceparent"]
     assert len(answer.headers["traceparent"]) == 55
+
+
+def test_refusals_are_counted_by_their_codes(client: TestClient, lines: io.StringIO) -> None:
+    def rejects(code: str) -> float:
+        return metrics.API.get_sample_value("attractor_upload_rejects_total", {"code": code}) or 0.0
+
+    before = rejects("malformed_file"), rejects("unsupported_format")
+    client.post("/v1/series", content=b"x,y\n1,2\n1", headers={"Content-Type": "text/csv"}, params={"dt": 1})
+    client.post("/v1/series", content=b"PK", headers={"Content-Type": "application/zip"})
+    assert (rejects("malformed_file"), rejects("unsupported_format")) == (before[0] + 1, before[1] + 1)
+    malformed, unsupported = access(lines)
+    assert (malformed["code"], malformed["tenant"]) == ("malformed_file", "default")
+    assert unsupported["code"] == "unsupported_format"
+
+
+def test_a_job_remembers_the_request_and_the_trace_it_came_from(
+    client: TestClient, stock: Stock, database: Database
+) -> None:
+    headers = {"X-Request-ID": "mine", "traceparent": TRACEPARENT}
+    answer = client.post("/v1/jobs", json={"kind": "lyapunov", "series_id": stock.series_id}, headers=headers)
+    with database.read() as session:
+        job = session.get_one(JobRow, answer.json()["id"])
+    assert job.request_id == "mine"
+    assert job.traceparent == answer.headers["traceparent"]
+    assert "0af7651916cd43dd8448eb211c80319c" in job.traceparent
