@@ -43,7 +43,6 @@ def _worker() -> int:
     from worker.settings import WorkerSettings
 
     settings = WorkerSettings()
-    settings.cap_threads()
     from worker.app import run_worker
 
     return run_worker(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -65,14 +65,15 @@ def api(
 @app.command()
 def worker(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: one per core.")] = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Jobs to take: cpu, gpu or cpu,gpu; default: ATTRACTOR_QUEUES or cpu.")
+    ] = None,
 ) -> None:
     """Run a worker against ATTRACTOR_DATABASE_URL and ATTRACTOR_BROKER_URL (both unset: the embedded ones)."""
     from worker.settings import WorkerSettings
 
-    settings = WorkerSettings()
-    if concurrency is not None:
-        settings.concurrency = concurrency
-    settings.cap_threads()
+    given: dict[str, Any] = {"concurrency": concurrency, "queues": queues}
+    settings = WorkerSettings(**{name: value for name, value in given.items() if value is not None})
     from worker.app import run_worker
 
     raise typer.Exit(run_worker(settings))

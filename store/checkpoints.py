@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from sqlalchemy import select
@@ -10,6 +11,8 @@ from store.blobs import Blobs
 from store.database import Database
 from store.leases import Lease, set_checkpoint
 from store.tables import JobRow
+
+log = logging.getLogger(__name__)
 
 
 def save(database: Database, blobs: Blobs, lease: Lease, data: bytes) -> None:
@@ -26,7 +29,10 @@ def adopt(database: Database, blobs: Blobs, lease: Lease, sha256: str, *, patien
     """Name the blob in the job's row (fenced: LeaseLost), then delete the one before it."""
     old = database.transact(partial(set_checkpoint, lease=lease, sha256=sha256), patience_seconds=patience_seconds)
     if old is not None and old != sha256:
-        blobs.delete(old)
+        try:
+            blobs.delete(old)
+        except OSError as error:
+            log.warning("%s: an old checkpoint is left to the sweep: %s", lease.job_id, error)
 
 
 def load(database: Database, blobs: Blobs, job_id: str) -> bytes | None:

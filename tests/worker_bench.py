@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from in_thread import ThreadLauncher
 from sqlalchemy import select, update
 
 from domain.ids import new_id
@@ -21,7 +22,9 @@ from store.settings import StoreSettings
 from store.sweep import sweep
 from store.tables import AnalysisRow, JobRow
 from worker.context import Context, Outcome
-from worker.runner import Handler, Runner
+from worker.job_process import Handler
+from worker.processes import Launcher
+from worker.runner import Runner
 from worker.settings import WorkerSettings
 
 
@@ -79,8 +82,9 @@ class Bench:
         self.starts = 0
         self.series_id = add_series(database, blobs, np.random.default_rng(0).standard_normal((50, 2)))
 
-    def submit(self, timeout_s: int = 600) -> str:
-        request = LyapunovJob(kind="lyapunov", series_id=self.series_id, limits=JobLimits(timeout_s=timeout_s))
+    def submit(self, timeout_s: int = 600, *, memory_mb: int | None = None, **metadata: str) -> str:
+        limits = JobLimits(timeout_s=timeout_s, memory_mb=memory_mb)
+        request = LyapunovJob(kind="lyapunov", series_id=self.series_id, limits=limits, metadata=metadata)
         with self.database.write() as session:
             return jobs.submit(session, self.settings, request).job.id
 
@@ -91,8 +95,10 @@ class Bench:
             self.starts += 1
             return handler(context)
 
-        handlers = dict.fromkeys(JobKind, counted)
-        Runner(self.settings, self.database, handlers, draining=self.draining.is_set).run(job_id)
+        self.runner(ThreadLauncher(self.settings, dict.fromkeys(JobKind, counted))).run(job_id)
+
+    def runner(self, launcher: Launcher) -> Runner:
+        return Runner(self.settings, self.database, launcher, name="bench", draining=self.draining.is_set)
 
     @contextmanager
     def running(self, job_id: str, handler: Handler) -> Iterator[None]:

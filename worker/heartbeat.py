@@ -25,6 +25,7 @@ class StopReason(StrEnum):
 
     LEASE_LOST = "lease lost"
     CANCELED = "canceled"
+    PAUSED = "paused"
     TIMED_OUT = "timed out"
     SHUTDOWN = "shutdown"
 
@@ -99,6 +100,8 @@ class Heartbeat:
             # Counted from before the transaction: the database's own count began later.
             self._renewed = started
         if pulse.cancel:
-            self._told = self._told or StopReason.CANCELED
+            self._told = StopReason.CANCELED  # also of one that was to be paused
+        elif pulse.pause:
+            self._told = self._told or StopReason.PAUSED
         elif pulse.timed_out:
             self._told = self._told or StopReason.TIMED_OUT

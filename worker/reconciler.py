@@ -1,4 +1,5 @@
-"""The thread that makes sure that no job is lost: sweeps at start and every few seconds, and publishes what it finds."""
+"""The thread that makes sure that no job is lost: sweeps at start and every few seconds, and publishes what it finds.
+It also says that its worker lives."""
 
 from __future__ import annotations
 
@@ -8,26 +9,35 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
+from store import metrics, workers
 from store.blobs import Blobs
 from store.database import Database
-from store.settings import StoreSettings
+from store.expiry import expire
 from store.sweep import sweep, sweep_blobs
+from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 BLOB_SWEEP_SECONDS = 600.0
 
 
 class Reconciler(threading.Thread):
-    """Runs in every process that runs jobs; any number may sweep at the same time."""
+    """Runs in every worker; any number may sweep at the same time. `name` is the worker's."""
 
     def __init__(
-        self, settings: StoreSettings, database: Database, blobs: Blobs, publish: Callable[[str, str], object]
+        self,
+        settings: WorkerSettings,
+        database: Database,
+        blobs: Blobs,
+        publish: Callable[[str, str], object],
+        *,
+        name: str,
     ) -> None:
         super().__init__(name="reconciler", daemon=True)
         self._settings = settings
         self._database = database
         self._blobs = blobs
         self._publish = publish
+        self._worker = name
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -35,12 +45,17 @@ class Reconciler(threading.Thread):
         rounds = 0
         while not self._stopped.is_set():
             try:
+                self.say_that_we_live()
                 self.sweep()
+                with self._database.write() as session:
+                    expire(session, self._settings)
                 if rounds % blob_rounds == 0:
                     sweep_blobs(self._database, self._blobs)
             except DBAPIError as error:
+                metrics.SWEEP_FAILURES.inc()
                 log.warning("no sweep, the database is away: %s", type(error.orig).__name__)
             except Exception:  # a thread that ended here would leave every lost job lost
+                metrics.SWEEP_FAILURES.inc()
                 log.exception("a sweep failed")
             rounds += 1
             self._stopped.wait(self._settings.sweep_seconds)
@@ -49,12 +64,31 @@ class Reconciler(threading.Thread):
         """One round."""
         with self._database.write() as session:
             swept = sweep(session, self._settings)
+            workers.forget_silent(session, self._settings)
         for fate in ("requeued", "failed", "canceled", "paused"):
             for job_id in getattr(swept, fate):
                 log.warning("%s: lease or time limit expired, %s", job_id, fate)
+                metrics.LEASE_EXPIRIES.labels(fate).inc()
         for job_id, queue in swept.publish:
             self._publish(job_id, queue)
 
+    def say_that_we_live(self) -> None:
+        settings = self._settings
+        with self._database.write() as session:
+            workers.is_here(
+                session,
+                self._worker,
+                queues=[str(queue) for queue in settings.queues],
+                processes=settings.jobs_at_once,
+                metrics=metrics.snapshot(),
+            )
+
     def stop(self) -> None:
+        """An orderly end: the worker is not missed."""
         self._stopped.set()
         self.join(timeout=1.0)
+        try:
+            with self._database.write() as session:
+                workers.is_gone(session, self._worker)
+        except DBAPIError as error:
+            log.warning("the database is away, a sweep will forget this worker: %s", type(error.orig).__name__)

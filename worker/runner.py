@@ -1,142 +1,157 @@
-"""One job from claim to end. The database decides everything: who may run it, who may end it, and whether it still may."""
+"""Jobs from claim to end. The database decides everything: who may run one, who may end it, and whether it still may."""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
 from functools import partial
 
-from pydantic import TypeAdapter
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from domain.errors import DomainError
-from domain.jobs import RETRYABLE, ErrorCode, JobError, JobKind, Progress
-from domain.specs import JobRequest
-from dynamics.reporting import Diverged, Interrupted
-from store import leases
-from store.blobs import Blobs
-from store.database import Database, is_transient
+from domain.jobs import ErrorCode, JobError, JobStatus
+from store import leases, logs, metrics, workers
+from store.blobs import make_blobs
+from store.database import Database
 from store.leases import Lease, LeaseLost
 from store.tables import JobRow
-from worker.context import Context, JobReporter, Outcome
+from worker.attempt import Attempt, Done, Failed, Report
+from worker.context import Task
+from worker.failures import job_error
 from worker.heartbeat import Heartbeat, StopReason
+from worker.processes import Launcher
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
-Handler = Callable[[Context], Outcome]
 Ending = Callable[[Session], JobRow]
 CLAIM_PATIENCE_SECONDS = 5.0  # a job that stays queued is published again
-_request = TypeAdapter[JobRequest](JobRequest)
+# What an attempt's end is called where attempts are counted.
+_OUTCOMES = {JobStatus.QUEUED: "requeued"}
 
 
 class Runner:
-    """Runs jobs in this process, one at a time."""
+    """Runs jobs, each in a process of its own and at most one in each thread that calls `run`."""
 
     def __init__(
         self,
         settings: WorkerSettings,
         database: Database,
-        handlers: Mapping[JobKind, Handler],
+        launcher: Launcher,
         *,
+        name: str,
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.database = database
-        self.blobs = Blobs(settings.blobs_dir)
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self.busy = False
+        self.blobs = make_blobs(settings)
         self._settings = settings
-        self._handlers = handlers
+        self._launcher = launcher
+        self._name = name
         self._draining = draining
+        self._lock = threading.Lock()
+        self._running = 0
 
-    def run(self, job_id: str) -> None:
-        """Claim the job and run it; nothing happens if there is nothing to take, such as after a doubled message."""
-        self.busy = True
+    @property
+    def busy(self) -> bool:
+        return self._running > 0
+
+    def run(self, announced: str) -> None:
+        """A message has come: run what is due, one job after the other, until nothing is. Which job the message was about
+        does not matter; there may be none left, such as after a doubled message."""
+        self._count(+1)
         try:
-            if self._draining():
-                return  # still queued in the database: the next worker's sweep publishes it
-            claim = partial(leases.claim, job_id=job_id, worker=self.name, lease_seconds=self._settings.lease_seconds)
-            claimed = self.database.transact(claim, patience_seconds=CLAIM_PATIENCE_SECONDS)
-            if claimed is None:
-                log.info("%s: nothing to take", job_id)
-                return
-            self.run_claimed(*claimed)
+            while not self._draining():  # a job that stays queued is published again by the next worker's sweep
+                claimed = self.database.transact(self._claim, patience_seconds=CLAIM_PATIENCE_SECONDS)
+                if claimed is None:
+                    log.debug("%s was announced: nothing to take", announced)
+                    return
+                job, lease = claimed
+                if job.attempt == 1:
+                    waited = (job.updated_at - job.created_at).total_seconds()
+                    metrics.START_SECONDS.labels(job.queue).observe(waited)
+                with logs.bound(job_id=job.id, attempt=job.attempt, request_id=job.request_id):
+                    if self._run_claimed(job, lease) == "requeued":
+                        return  # whatever made it fail is given time: until the next message, which a sweep sends
         finally:
-            self.busy = False
+            self._count(-1)
 
-    def run_claimed(self, job: JobRow, lease: Lease) -> None:
-        """Do the work and end the attempt, exactly one way; the one place that a process per job would replace."""
+    def _claim(self, session: Session) -> tuple[JobRow, Lease] | None:
+        claimed = leases.claim_next(
+            session,
+            self._settings,
+            worker=self._name,
+            queues=self._settings.queues,
+            lease_seconds=self._settings.lease_seconds,
+        )
+        if claimed is not None:
+            workers.has_claimed(session, self._name)
+        return claimed
+
+    def _run_claimed(self, job: JobRow, lease: Lease) -> str:
+        """Do the work and end the attempt, exactly one way; which, in one word."""
         log.info("%s: %s, attempt %d", job.id, job.kind, job.attempt)
         try:
             ended = self.database.transact(self._work(job, lease), patience_seconds=lease.seconds)
-            log.info("%s: %s", job.id, ended.status)
         except LeaseLost:
             log.warning("%s: the lease was lost; nothing is written", job.id)
+            outcome = "lease_lost"
         except DBAPIError as error:
             log.error("%s: not ended, the database is away (%s); a sweep will", job.id, type(error.orig).__name__)
+            outcome = "lease_lost"
+        else:
+            log.info("%s: %s", job.id, ended.status)
+            released = ended.status == JobStatus.QUEUED and ended.attempt < lease.attempt
+            outcome = "released" if released else _OUTCOMES.get(JobStatus(ended.status), ended.status)
+        metrics.ATTEMPTS.labels(job.kind, outcome).inc()
+        return outcome
 
     def _work(self, job: JobRow, lease: Lease) -> Ending:
         """How the attempt is to be ended. Raises LeaseLost when it is no longer ours to end."""
-        pulse = Heartbeat(self.database, lease, poll_seconds=self._settings.poll_seconds, draining=self._draining)
-        with pulse as heartbeat:
+        task = Task.of(job, self._memory_mb(job))
+        poll_seconds = self._settings.poll_seconds
+        with Heartbeat(self.database, lease, poll_seconds=poll_seconds, draining=self._draining) as heartbeat:
             try:
-                outcome = self._handle(job, lease, heartbeat)
-            except Interrupted:
-                return _after_interruption(heartbeat.stop_reason, job, lease)
-            except Exception as error:  # noqa: BLE001 - whatever a job does, it ends and the worker goes on
-                return _after_error(error, job, lease)
-        return lambda session: leases.finish(session, lease, outcome.result, *outcome.more)
+                process = self._launcher.launch()
+            except OSError as error:
+                log.error("the job's process cannot be started: %s", error)
+                detail = "The worker could not start a process for the job."
+                return _failing(lease, job_error(ErrorCode.WORKER_LOST, detail), try_again=True)
+            try:
+                attempt = Attempt(self._settings, self.database, self.blobs, process, task, lease, heartbeat)
+                return _ending(attempt.run(), heartbeat.stop_reason, job, lease)
+            finally:
+                process.close()
 
-    def _handle(self, job: JobRow, lease: Lease, heartbeat: Heartbeat) -> Outcome:
-        reporter = JobReporter(self.database, self.blobs, lease, heartbeat)
-        reporter.report(Progress.model_validate(job.progress | {"phase": "starting"}))
-        request = _request.validate_python(job.request)
-        context = Context(
-            job=job,
-            request=request,
-            database=self.database,
-            blobs=self.blobs,
-            reporter=reporter,
-            threads=self._settings.seeds_at_once,
-        )
-        return self._handlers[JobKind(job.kind)](context)
+    def _memory_mb(self, job: JobRow) -> int:
+        most = self._settings.memory_limit_mb
+        return most if job.memory_mb is None else min(job.memory_mb, most)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._running += change
 
 
-def _after_interruption(reason: StopReason | None, job: JobRow, lease: Lease) -> Ending:
+def _ending(report: Report, reason: StopReason | None, job: JobRow, lease: Lease) -> Ending:
+    match report:
+        case Done(result, more):
+            return lambda session: leases.finish(session, lease, result, *more)
+        case Failed(code, detail, again):
+            return _failing(lease, job_error(code, detail), try_again=again)
     match reason:
         case StopReason.LEASE_LOST:
             raise LeaseLost(job.id)
         case StopReason.CANCELED:
             return partial(leases.acknowledge_cancel, lease=lease)
+        case StopReason.PAUSED:
+            return partial(leases.acknowledge_pause, lease=lease)
         case StopReason.SHUTDOWN:
             return partial(leases.release, lease=lease)
         case StopReason.TIMED_OUT:
             detail = f"Not done after {job.timeout_s} s. Raise limits.timeout_s, or ask for less."
-            return _failing(lease, ErrorCode.TIMEOUT, detail)
+            return _failing(lease, job_error(ErrorCode.TIMEOUT, detail))
     log.error("%s: the work stopped although nobody asked it to", job.id)
-    return _failing(lease, ErrorCode.INTERNAL, "The work stopped although nobody asked it to.")
+    return _failing(lease, job_error(ErrorCode.INTERNAL, "The work stopped although nobody asked it to."))
 
 
-def _after_error(error: Exception, job: JobRow, lease: Lease) -> Ending:
-    match error:
-        case LeaseLost():
-            raise error
-        case DomainError():
-            return _failing(lease, ErrorCode.INVALID_DATA, error.detail)
-        case Diverged():
-            return _failing(lease, ErrorCode.DIVERGED, str(error))
-        case MemoryError():
-            log.error("%s: out of memory", job.id)
-            detail = "The job needs more memory than there is. Try a smaller model or a shorter series."
-            return _failing(lease, ErrorCode.OUT_OF_MEMORY, detail)
-    log.error("%s: failed", job.id, exc_info=error)
-    # The message of an unexpected error may hold anything, such as the database's password: it stays in the log.
-    detail = f"An unexpected {type(error).__name__}; the worker's log has its traceback under this job's id."
-    return _failing(lease, ErrorCode.INTERNAL, detail, try_again=isinstance(error, DBAPIError) and is_transient(error))
-
-
-def _failing(lease: Lease, code: ErrorCode, detail: str, *, try_again: bool = False) -> Ending:
-    error = JobError(code=code, detail=detail, retryable=code in RETRYABLE)
+def _failing(lease: Lease, error: JobError, *, try_again: bool = False) -> Ending:
     return partial(leases.fail, lease=lease, error=error, try_again=try_again)

@@ -11,11 +11,11 @@ from store.queue import RUN_JOB
 from worker.runner import Runner
 
 
-def register(celery: Celery, runner: Callable[[], Runner], must_exit: Callable[[], bool]) -> None:
-    """Give `celery` the task; `runner` is the one of the process in which the task happens to run."""
+def register(celery: Celery, runner: Runner, must_exit: Callable[[], bool]) -> None:
+    """Give `celery` the task."""
 
     @celery.task(name=RUN_JOB)
     def run_job(job_id: str) -> None:
-        runner().run(job_id)
+        runner.run(job_id)
         if must_exit():
             raise WorkerShutdown(0)

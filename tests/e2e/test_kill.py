@@ -18,6 +18,7 @@ from serving import (
     eventually,
     henon,
     in_training,
+    is_running,
     serving,
     spawned,
     submit,
@@ -91,11 +92,15 @@ def test_workers_on_redis_and_postgresql_are_stopped_and_killed(production):
             return jobs.get(session, job_id)
 
     def training_on() -> int | None:
-        """The process that is in the middle of the training."""
+        """The worker whose job is in the middle of its training."""
         seen = look()
         assert seen.finished_at is None, "the job ended too soon for this test"
         training = seen.status == JobStatus.RUNNING and seen.progress["phase"] == "training"
         return int(str(seen.worker).rsplit(":", 1)[1]) if training else None
+
+    def job_process(worker: int) -> int:
+        (template,) = children_of(worker)
+        return eventually(lambda: next(iter(children_of(template)), None), "the job has a process")
 
     with database.write() as session:
         job_id = jobs.submit(session, production, TrainJob(kind="train", series_id=series_id, params=TRAINING)).job.id
@@ -106,11 +111,12 @@ def test_workers_on_redis_and_postgresql_are_stopped_and_killed(production):
         assert first.stop(signal.SIGTERM) == 0
         assert (look().status, look().attempt) == (JobStatus.QUEUED, 0), "given back, and the attempt does not count"
     with worker(production) as second:
-        busy = eventually(training_on, "the job is in training again")
-        assert busy in children_of(second.process.pid)
-        os.kill(busy, signal.SIGKILL)
+        assert eventually(training_on, "the job is in training again") == second.process.pid
+        os.kill(job_process(second.process.pid), signal.SIGKILL)
         eventually(lambda: look().attempt == 2 and training_on(), "another process goes on")
-        os.killpg(second.process.pid, signal.SIGKILL)
+        left_behind = job_process(second.process.pid)
+        os.kill(second.process.pid, signal.SIGKILL)
+        eventually(lambda: not is_running(left_behind), "the job's process has ended with its worker", 20)
     with worker(production) as third:
         eventually(lambda: look().finished_at, "the job has ended")
         assert third.stop(signal.SIGTERM) == 0
@@ -123,7 +129,7 @@ def test_workers_on_redis_and_postgresql_are_stopped_and_killed(production):
 
 
 def worker(settings: StoreSettings):
-    """`attractor worker` with two processes."""
+    """`attractor worker`, two jobs at a time."""
     environment = QUICK | {
         "ATTRACTOR_DATA_DIR": str(settings.data_dir),
         "ATTRACTOR_DATABASE_URL": settings.database_url,

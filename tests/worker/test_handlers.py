@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hand_made import lozi
+from in_thread import ThreadLauncher
 from sqlalchemy import select
 from stock import GAP, N_STEPS, Stock, make_stock
 
@@ -65,7 +67,9 @@ class Science:
         self.calls.append((name, arguments))
         if self.interrupt == name:
             self.on_interrupt()
-            reporter.check()
+            for _ in range(1000):
+                reporter.check()
+                time.sleep(0.01)
             raise AssertionError("the work went on")
 
     def analyze(self, segments: Any, *, reporter: Reporter, **arguments: Any) -> LyapunovAnalysis:
@@ -103,7 +107,8 @@ class Desk:
         self.settings = WorkerSettings(data_dir=stock.settings.data_dir, database_url=stock.settings.database_url)
         self.database = stock.database
         self.draining = threading.Event()
-        self.run = Runner(self.settings, stock.database, HANDLERS, draining=self.draining.is_set).run
+        launcher = ThreadLauncher(self.settings, HANDLERS)
+        self.run = Runner(self.settings, stock.database, launcher, name="desk", draining=self.draining.is_set).run
 
     def submit(self, request: JobRequest) -> str:
         with self.database.write() as session:

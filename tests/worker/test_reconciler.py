@@ -22,7 +22,7 @@ def bench(store_settings, database, blobs) -> Bench:
 
 
 def reconciler(bench: Bench, publish) -> Reconciler:
-    return Reconciler(bench.settings, bench.database, bench.blobs, publish)
+    return Reconciler(bench.settings, bench.database, bench.blobs, publish, name="bench")
 
 
 def test_a_job_whose_lease_has_expired_is_published(bench):

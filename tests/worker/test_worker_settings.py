@@ -17,16 +17,16 @@ def environment(monkeypatch) -> dict[str, str]:
 
 
 def test_the_embedded_queue_has_one_process(environment):
-    assert WorkerSettings(concurrency=8).processes == 1
-    assert WorkerSettings(concurrency=8, broker_url="redis://localhost/0").processes == 8
-    assert WorkerSettings(broker_url="redis://localhost/0").processes == os.cpu_count()
+    assert WorkerSettings(concurrency=8).jobs_at_once == 1
+    assert WorkerSettings(concurrency=8, broker_url="redis://localhost/0").jobs_at_once == 8
+    assert WorkerSettings(broker_url="redis://localhost/0").jobs_at_once == os.cpu_count()
 
 
 def test_the_cores_are_shared_among_the_processes(environment, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     settings = WorkerSettings(concurrency=4, broker_url="redis://localhost/0")
-    settings.cap_threads()
-    assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")} == {"4"}
+    variables = settings.thread_variables()
+    assert {variables[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")} == {"4"}
     assert settings.seeds_at_once == 4
 
 
@@ -40,5 +40,5 @@ def test_seeds_trained_at_once_may_be_set_apart(environment):
 
 def test_what_the_operator_has_set_is_kept(environment):
     environment["OMP_NUM_THREADS"] = "3"
-    WorkerSettings(threads=1).cap_threads()
-    assert (environment["OMP_NUM_THREADS"], environment["NUMBA_NUM_THREADS"]) == ("3", "1")
+    variables = WorkerSettings(threads=1).thread_variables()
+    assert (variables["OMP_NUM_THREADS"], variables["NUMBA_NUM_THREADS"]) == ("3", "1")

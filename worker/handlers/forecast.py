@@ -49,7 +49,7 @@ def run(context: Context) -> Outcome:
         id=new_id("forecast"),
         model_id=row.id,
         series_id=series_id,
-        job_id=context.job.id,
+        job_id=context.task.job_id,
         created_at=datetime.now(UTC),
     )
     short, long = split_forecast(document)
@@ -75,7 +75,7 @@ def _observations(
         )
         return values, start, None
     with context.database.read() as session:
-        row = series.get(session, str(series_id), tenant=context.job.tenant)
+        row = series.get(session, str(series_id), tenant=context.task.tenant)
     segments = SeriesProfile.model_validate(row.profile).segments
     rows, start = start_in_series(
         segments,

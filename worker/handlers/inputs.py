@@ -55,7 +55,7 @@ def load_series(
 ) -> SeriesInput:
     """The series with all channels that are used. Raises UnknownChannel for an input that is not among them."""
     with context.database.read() as session:
-        row = series.get(session, series_id, tenant=context.job.tenant)
+        row = series.get(session, series_id, tenant=context.task.tenant)
     used = channels or list(row.channels)
     separate(used, input_channels)
     return SeriesInput(row, used, list(input_channels), series.load_segments(context.blobs, row, used))
@@ -63,7 +63,7 @@ def load_series(
 
 def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None) -> AnalysisRow | None:
     """The analysis of this id; without one the newest of the same observed channels of the series, if there is any."""
-    tenant = context.job.tenant
+    tenant = context.task.tenant
     with context.database.read() as session:
         if analysis_id is None:
             return results.analysis_of(session, given.row.id, given.channels, tenant=tenant)
@@ -72,7 +72,7 @@ def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None)
 
 def load_model(context: Context, model_id: str) -> tuple[ModelRow, TrainedModel]:
     with context.database.read() as session:
-        row = results.get(session, ModelRow, model_id, tenant=context.job.tenant)
+        row = results.get(session, ModelRow, model_id, tenant=context.task.tenant)
         weights = results.artifact(session, model_id, MODEL_WEIGHTS)
     return row, TrainedModel.from_safetensors(context.blobs.read(weights.sha256))
 

@@ -144,7 +144,7 @@ def _save(
         id=model_id,
         series_id=given.row.id,
         analysis_id=analysis.id,
-        job_id=context.job.id,
+        job_id=context.task.job_id,
         created_at=datetime.now(UTC),
         architecture=model.architecture,
         latent_dim=model.latent_dim,
