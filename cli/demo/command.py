@@ -13,11 +13,14 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from cli.demo import lorenz, progress, report
-from cli.demo.client import Client
+from attractor_client import AttractorError, Client, Job, Series
+from cli import progress
+from cli.demo import lorenz, report
 from cli.demo.service import DemoFailed, Service, running_service
 
 DEFAULT_BUDGET_SECONDS = 30.0
+FORECAST_LYAPUNOV_TIMES = 4.0
+FORECAST_STEPS = 500
 
 
 def demo(
@@ -48,7 +51,7 @@ def demo(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _run(console, series, dt, time_unit, budget, data_dir, serve)
-    except DemoFailed as error:
+    except (DemoFailed, AttractorError) as error:
         console.print(f"attractor demo: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
@@ -64,69 +67,62 @@ def _run(
     console.print("[bold]Starting the service[/] (API and worker in processes of their own) ...")
     with running_service(data_dir, output / "service.log") as service:
         clock.lap("service")
-        client = Client(service.url)
+        client = Client(service.url, timeout=120.0)
         console.print(
             f"  {service.url} is up\n[bold]Uploading[/] {path or 'Lorenz-63, 10,000 steps, 5 % noise'}", highlight=False
         )
         series = _upload(client, path, dt, time_unit, output)
-        report.audit(console, series)
+        report.audit(console, series.raw)
         clock.lap("upload")
-        job = client.submit(series["id"], {"budget_seconds": budget})
-        console.print(f"[bold]Reconstructing[/]  {job['id']}", highlight=False)
-        model = _follow(console, client, job)
+        job = client.reconstruct(series, train={"budget_seconds": budget})
+        console.print(f"[bold]Reconstructing[/]  {job.id}", highlight=False)
+        model = _follow(console, job)
         clock.lap("reconstruction")
-        analysis = client.get(f"/v1/analyses/{model['analysis_id']}") if model["analysis_id"] else None
+        analysis = client.analysis(model["analysis_id"]).raw if model["analysis_id"] else None
         forecast = _forecast(client, model, analysis)
         clock.lap("forecast")
         test = _test(console, client, model, output) if path is None else None
         picture = output / "reconstruction.png"
         _say(console, analysis, model, test)
-        _draw(client, picture, series, analysis, model, forecast)
+        _draw(picture, series, analysis, model, forecast)
         clock.lap("evaluation and picture")
         console.print(f"[dim]{clock}[/]", highlight=False)
         console.print(f"\nPicture: [bold]{picture}[/]", highlight=False)
         _leave(console, service, data_dir, model["id"], serve)
 
 
-def _upload(client: Client, path: Path | None, dt: float | None, time_unit: str, output: Path) -> dict[str, Any]:
+def _upload(client: Client, path: Path | None, dt: float | None, time_unit: str, output: Path) -> Series:
     if path is None:
         path, dt, time_unit, name = output / "lorenz63.csv", lorenz.DT, "s", "Lorenz-63 with 5 % noise"
         path.write_bytes(lorenz.as_csv(lorenz.observed()))
     else:
         name = path.name
-    fields = {"name": name, "time_unit": time_unit} | ({} if dt is None else {"dt": str(dt)})
-    return client.upload(path, fields)
+    return client.upload(path, name=name, time_unit=time_unit or None, dt=dt)
 
 
-def _follow(console: Console, client: Client, job: dict[str, Any]) -> dict[str, Any]:
-    """Watch a job to its end and answer what it made."""
-    progress.show(console, client.events(job))
-    ended = client.get(job["links"]["self"])
-    if ended["status"] != "succeeded":
-        why = f"{ended['error']['code']}: {ended['error']['detail']}" if ended["error"] else ended["status"]
-        raise DemoFailed(f"The {job['kind']} job did not succeed. {why}")
-    return client.get(ended["result"]["href"])
+def _follow(console: Console, job: Job[Any]) -> dict[str, Any]:
+    """Watch a job to its end and answer the document of what it made."""
+    progress.show(console, job.events())
+    return job.result().raw
 
 
 def _test(console: Console, client: Client, model: dict[str, Any], output: Path) -> dict[str, Any]:
     """Measure the model as the literature does: against a long trajectory without noise that nobody has shown it."""
     path = output / "lorenz63-test.npy"
     np.save(path, lorenz.independent())
-    fields = {
-        "name": "Lorenz-63, independent, without noise",
-        "channels": "x,y,z",
-        "dt": str(lorenz.DT),
-        "time_unit": "s",
-    }
-    series = client.upload(path, fields)
+    name = "Lorenz-63, independent, without noise"
+    series = client.upload(path, channels=["x", "y", "z"], name=name, dt=lorenz.DT, time_unit="s")
     console.print(f"[bold]Evaluating[/] on {lorenz.N_TEST_STEPS:,} other steps without noise", highlight=False)
-    return _follow(console, client, client.evaluate(model["id"], series["id"]))
+    return _follow(console, client.evaluate(model["id"], series))
 
 
 def _forecast(client: Client, model: dict[str, Any], analysis: dict[str, Any] | None) -> dict[str, Any]:
     """A forecast from the first held-out step: training has seen nothing of what follows."""
     chaotic = analysis is not None and analysis["predictability"]["time"] is not None
-    return client.forecast(model["id"], model["training"]["test_steps"][0], chaotic)
+    start = model["training"]["test_steps"][0]
+    if chaotic:
+        return client.forecast(model["id"], start_index=start, horizon_lyapunov_times=FORECAST_LYAPUNOV_TIMES).raw
+    return client.forecast(model["id"], start_index=start, horizon_steps=FORECAST_STEPS).raw
 
 
 def _say(console: Console, analysis: dict[str, Any] | None, model: dict[str, Any], test: dict[str, Any] | None) -> None:
@@ -148,9 +144,8 @@ def _say(console: Console, analysis: dict[str, Any] | None, model: dict[str, Any
 
 
 def _draw(
-    client: Client,
     picture: Path,
-    series: dict[str, Any],
+    series: Series,
     analysis: dict[str, Any] | None,
     model: dict[str, Any],
     forecast: dict[str, Any],
@@ -158,11 +153,11 @@ def _draw(
     from cli.demo.picture import draw  # matplotlib takes a second to import
 
     start, horizon = forecast["start"]["index"], forecast["horizon_steps"]
-    stop = min(series["profile"]["n_steps"], start + horizon)
-    measured = client.get(
-        f"/v1/series/{series['id']}/data?format=json&start={max(0, start - horizon // 2)}&stop={stop}"
-    )
-    draw(picture, series["name"], analysis, model, forecast, measured)
+    stop = min(series.n_steps, start + horizon)
+    first = max(0, start - horizon // 2)
+    measured = series.values(first, stop)
+    time = series.time_start + series.dt * np.arange(first, stop)
+    draw(picture, series.name or "", analysis, model, forecast, time, measured)
 
 
 def _leave(console: Console, service: Service, data_dir: Path, model_id: str, serve: bool) -> None:

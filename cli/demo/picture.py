@@ -21,16 +21,17 @@ def draw(
     analysis: dict[str, Any] | None,
     model: dict[str, Any],
     forecast: dict[str, Any],
-    measured: dict[str, Any],
+    measured_time: np.ndarray,
+    measured: np.ndarray,
 ) -> None:
-    """Write the picture to `path`; `measured` is the stored series around the forecast's start."""
+    """Write the picture to `path`; `measured` (T, N) is the stored series around the forecast's start, at `measured_time` (T,)."""
     figure = Figure(figsize=(12, 8.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=14, color=INK)
     top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[1.15, 1]))
     _attractors(top, model, analysis)
     left, right = np.asarray(bottom.subfigures(1, 2, width_ratios=[2.1, 1]))
-    _forecast(left, forecast, measured)
+    _forecast(left, forecast, measured_time, measured)
     _spectra(right.subplots(), analysis, model["report"]["lyapunov_spectrum"])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -71,16 +72,15 @@ def _coordinates(rows: np.ndarray, delay: int) -> np.ndarray:
     return rows[:, :3]
 
 
-def _forecast(figure: SubFigure, forecast: dict[str, Any], measured: dict[str, Any]) -> None:
+def _forecast(figure: SubFigure, forecast: dict[str, Any], measured_time: np.ndarray, measured: np.ndarray) -> None:
     channels = forecast["channels"][:FORECAST_CHANNELS]
     grid: np.ndarray = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
     time, median = np.array(forecast["time"]), np.array(forecast["median"], dtype=float)
     low, high = (np.array(forecast["quantiles"][q], dtype=float) for q in ("0.05", "0.95"))
-    values = np.array(measured["values"], dtype=float)
     horizon = forecast["predictability"]["time"]
     start = forecast["start"]["time"]
     for k, (name, axes) in enumerate(zip(channels, grid, strict=True)):
-        axes.plot(measured["time"], values[:, k], color=DATA, linewidth=1, label="measured")
+        axes.plot(measured_time, measured[:, k], color=DATA, linewidth=1, label="measured")
         axes.fill_between(time, low[:, k], high[:, k], color=MODEL, alpha=0.25, linewidth=0, label="5 % to 95 %")
         axes.plot(time, median[:, k], color=MODEL, linewidth=1.5, label="forecast")
         axes.axvline(start, color=INK, linewidth=0.8)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+if TYPE_CHECKING:
+    from attractor_client import Event
+
 PLAIN_SECONDS = 5.0
 
 
-def show(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Follow the events to the last one and answer it."""
-    return _bar(console, events) if console.is_terminal else _lines(console, events)
+def show(console: Console, events: Iterable[Event]) -> None:
+    """Follow the events to the last one."""
+    if console.is_terminal:
+        _bar(console, events)
+    else:
+        _lines(console, events)
 
 
-def _bar(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _bar(console: Console, events: Iterable[Event]) -> None:
     columns = (
         TextColumn("  {task.description:<26}"),
         BarColumn(bar_width=32),
@@ -25,31 +31,27 @@ def _bar(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[details]}"),
     )
-    last: dict[str, Any] = {}
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("queued", total=1.0, details="")
-        for last in events:
-            data = last["data"]
-            if last["type"] == "progress":
+        for event in events:
+            data = event.data
+            if event.type == "progress":
                 bar.update(task, completed=data["fraction"], description=data["phase"], details=details(data))
-            elif last["type"] == "message":
+            elif event.type == "message":
                 bar.console.print(f"  {data['text']}", highlight=False)
-        if last["data"].get("status") == "succeeded":
-            bar.update(task, completed=1.0, description="done", details="")
-    return last
+            elif data.get("status") == "succeeded":
+                bar.update(task, completed=1.0, description="done", details="")
 
 
-def _lines(console: Console, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _lines(console: Console, events: Iterable[Event]) -> None:
     started, phase, said = time.monotonic(), None, 0.0
-    last: dict[str, Any] = {}
-    for last in events:
-        data, seconds = last["data"], time.monotonic() - started
-        if last["type"] == "progress" and (data["phase"] != phase or seconds - said > PLAIN_SECONDS):
+    for event in events:
+        data, seconds = event.data, time.monotonic() - started
+        if event.type == "progress" and (data["phase"] != phase or seconds - said > PLAIN_SECONDS):
             phase, said = data["phase"], seconds
             console.print(f"  {seconds:5.1f} s  {data['fraction']:4.0%}  {phase}  {details(data)}", highlight=False)
-        elif last["type"] == "message":
+        elif event.type == "message":
             console.print(f"  {seconds:5.1f} s  {data['text']}", highlight=False)
-    return last
 
 
 def details(progress: dict[str, Any]) -> str:
