@@ -46,7 +46,7 @@ def counted(method: str, route: str, status: str) -> float:
 def test_one_line_per_request_with_the_template_of_its_route(client: TestClient, lines: io.StringIO) -> None:
     job = "/v1/jobs/job_0191f3c2a4b57c8d9e0f1a2b3c4d5e6f"
     before = counted("GET", "/v1/jobs/{id}", "404")
-    client.get(job, headers={"X-Request-ID": "mine", "Authorization": "Bearer atr_secret"}, params={"wait": "0"})
+    client.get(job, headers={"X-Request-ID": "mine", "Cookie": "key=atr_secret"}, params={"wait": "0"})
     client.post("/v1/jobs", json={"kind": "train", "series_id": "private"})
     seen, refused = access(lines)
     wanted = {"method": "GET", "route": "/v1/jobs/{id}", "status": 404, "request_id": "mine"}
