@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import docs, errors, openapi
+from api import docs, errors, openapi, storage_errors
 from api.analyses.endpoints import router as analyses
 from api.auth.access import Access
 from api.auth.gate import Gate
@@ -33,7 +33,7 @@ from api.series.endpoints import router as series
 from api.settings import ApiSettings
 from api.telemetry import Telemetry
 from api.webhooks.endpoints import router as webhooks
-from store.blobs import Blobs
+from store.blobs import make_blobs
 from store.database import Database
 from store.queue import make_celery
 from store.tracing import make_tracer
@@ -75,7 +75,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings)
-        blobs = Blobs(settings.blobs_dir)
+        blobs = make_blobs(settings)
         celery = make_celery(settings)
         canary = Canary(settings, database)
         app.state.services = Services(
@@ -123,6 +123,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(Telemetry, tracer=tracer)
     app.add_middleware(Heads)
     errors.install(app)
+    storage_errors.install(app)
     _include(app, settings)
     app.frontend("/", directory=WEB, fallback=None, check_dir=False)
     return app

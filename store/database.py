@@ -111,6 +111,11 @@ def is_transient(error: DBAPIError) -> bool:
     return "database is locked" in words or "connection" in words.lower()
 
 
+def is_disk_full(error: DBAPIError) -> bool:
+    """Whether the database could not write for lack of room."""
+    return getattr(error.orig, "sqlstate", None) == "53100" or "disk is full" in str(error.orig)
+
+
 # Documents reach the database without NaN or they do not reach it: PostgreSQL would refuse it, SQLite would not.
 _to_json = partial(dumps, allow_nan=False, separators=(",", ":"))
 

@@ -102,7 +102,7 @@ def delete(session: Session, series_id: str, *, tenant: str = "default") -> None
 
 def load_values(blobs: Blobs, row: SeriesRow) -> np.ndarray:
     """The values (T, N) as a read-only view of the file: pages are read as they are touched."""
-    return np.load(blobs.path(row.blob_sha256), mmap_mode="r", allow_pickle=False)
+    return np.load(blobs.file(row.blob_sha256), mmap_mode="r", allow_pickle=False)
 
 
 def channel_indices(row: SeriesRow, channels: Sequence[str] | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 FILE_QUEUE_SCHEME = "attractor-files"
 MIN_SECRET_LENGTH = 32
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/-]*)?")
 
 
 class StoreSettings(BaseSettings):
@@ -56,6 +58,14 @@ class StoreSettings(BaseSettings):
     orphan_hours: float = Field(
         default=1.0, gt=0, description="A blob that no row names is deleted when it is older than this."
     )
+    blobs_url: str = Field(
+        default="", description="s3://bucket/prefix; empty: a directory under data_dir. Needs the extra `production`."
+    )
+    blobs_endpoint_url: str = Field(default="", description="Of a storage that is not Amazon's: https://host:port.")
+    blobs_region: str = Field(default="", description="Region of the bucket; empty: what boto3 finds.")
+    blobs_cache_bytes: int = Field(
+        default=20 * 1024**3, ge=0, description="Blobs of a bucket that are kept on this machine, the last used."
+    )
     webhook_allow_http: bool = Field(default=False, description="Whether webhooks may have http:// addresses, too.")
     webhook_ports: list[int] = Field(
         default=[80, 443, 8080, 8443], description="Ports that webhooks may name; an empty list: any."
@@ -83,6 +93,13 @@ class StoreSettings(BaseSettings):
             raise ValueError(f"must have at least {MIN_SECRET_LENGTH} characters: `openssl rand -hex 32` makes one")
         return value
 
+    @field_validator("blobs_url")
+    @classmethod
+    def _bucket(cls, value: str) -> str:
+        if value and not _BUCKET.fullmatch(value):
+            raise ValueError("must be s3://bucket or s3://bucket/prefix")
+        return value
+
     @model_validator(mode="after")
     def _defaults(self) -> Self:
         self.data_dir = self.data_dir.absolute()
@@ -98,6 +115,13 @@ class StoreSettings(BaseSettings):
     @property
     def blobs_dir(self) -> Path:
         return self.data_dir / "blobs"
+
+    @property
+    def bucket_and_prefix(self) -> tuple[str, str]:
+        """Of `blobs_url`; a prefix that is not empty ends with a slash."""
+        bucket, _, prefix = self.blobs_url.removeprefix("s3://").partition("/")
+        prefix = prefix.strip("/")
+        return bucket, f"{prefix}/" if prefix else ""
 
     @property
     def queue_dir(self) -> Path:

@@ -5,13 +5,14 @@ expired leases are taken back, jobs whose message may have been lost are publish
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import dataclass, field
 
 from sqlalchemy import select, union_all, update
 from sqlalchemy.orm import Session
 
 from domain.jobs import RETRYABLE, ErrorCode, JobError, JobQueue, JobStatus
-from store.blobs import Blobs
+from store.blobs import LEFTOVER_SECONDS, Blobs
 from store.clock import now
 from store.database import Database
 from store.leases import pause, requeue
@@ -121,11 +122,13 @@ _NAMES = (SeriesRow.blob_sha256, ArtifactRow.sha256, ForecastRow.blob_sha256, Jo
 
 def sweep_blobs(database: Database, blobs: Blobs) -> int:
     """Delete blobs that no row names and that are older than `orphan_hours`; answers how many."""
-    age, deleted = database.settings.orphan_hours * 3600, 0
+    deleted = 0
     names = blobs.names()
     while batch := list(itertools.islice(names, BLOB_BATCH)):
+        before = time.time() - database.settings.orphan_hours * 3600
         with database.read() as session:
             # One statement: a checkpoint that is handed from one job to another is seen with one of them.
             named = set(session.scalars(union_all(*(select(column).where(column.in_(batch)) for column in _NAMES))))
-        deleted += sum(blobs.delete_older(name, age) for name in batch if name not in named)
+        deleted += sum(blobs.delete_before(name, before) for name in batch if name not in named)
+    blobs.tidy(time.time() - LEFTOVER_SECONDS)
     return deleted

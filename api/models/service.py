@@ -72,4 +72,4 @@ def artifact(database: Database, blobs: Blobs, tenant: str, model_id: str, name:
     with database.read() as session:
         results.get(session, ModelRow, model_id, tenant=tenant)
         row = results.artifact(session, model_id, name)
-    return ArtifactFile(blobs.path(row.sha256), row.media_type, row.sha256)
+    return ArtifactFile(blobs.file(row.sha256), row.media_type, row.sha256)

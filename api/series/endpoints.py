@@ -38,7 +38,7 @@ _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Path of 
     responses={
         200: {"model": SeriesOut, "description": "The same series is there already.", "headers": _LOCATION | _ETAG},
         201: {"headers": _LOCATION | _ETAG},
-        **problem_responses(400, 413, 415, 422),
+        **problem_responses(400, 413, 415, 422, 503, 507),
     },
     openapi_extra={"requestBody": examples.REQUEST_BODY},
 )

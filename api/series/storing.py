@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -36,7 +37,13 @@ class Scratch:
 
     def allocate(self, shape: tuple[int, int]) -> np.memmap:
         """An array in a file of its own, `.filename`."""
-        return npy_format.open_memmap(self.file(), mode="w+", dtype=np.float64, shape=shape)
+        path = self.file()
+        values = npy_format.open_memmap(path, mode="w+", dtype=np.float64, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            # A page that finds no room when it is written to would kill the process; here it is an error.
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return values
 
 
 class NpyWriter:
