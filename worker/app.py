@@ -19,6 +19,7 @@ from store import logs
 from store.blobs import make_blobs
 from store.database import Database
 from store.queue import QUEUES, make_celery, publish
+from store.tracing import make_tracer
 from worker.pool import SlotPool
 from worker.processes import HANDLERS, Template
 from worker.reconciler import Reconciler
@@ -48,7 +49,10 @@ class Worker:
         name = f"{socket.gethostname()}:{os.getpid()}"
         self._database = Database(settings)
         self._template = Template(settings, handlers)
-        self._runner = Runner(settings, self._database, self._template, name=name, draining=lambda: self._draining)
+        self._tracer = make_tracer("attractor-worker")
+        self._runner = Runner(
+            settings, self._database, self._template, name=name, draining=lambda: self._draining, tracer=self._tracer
+        )
         self._reconciler = Reconciler(
             settings,
             self._database,
@@ -82,6 +86,7 @@ class Worker:
             self._sender.stop()
             self._template.stop()
             self._database.close()
+            self._tracer.close()
         return int(consumer.exitcode or 0)
 
     def _shut_down(self, **_: Any) -> None:

@@ -19,6 +19,7 @@ from store.leases import Lease, LeaseLost
 from store.tables import Base, ResultRow
 from worker.context import Task
 from worker.heartbeat import Heartbeat
+from worker.phases import Phases
 from worker.processes import JobProcess, oom_kills
 from worker.rows import unpacked
 from worker.settings import WorkerSettings
@@ -68,6 +69,7 @@ class Attempt:
         task: Task,
         lease: Lease,
         heartbeat: Heartbeat,
+        phases: Phases,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -80,7 +82,7 @@ class Attempt:
         self._killed: float | None = None
         self._too_large: float | None = None  # mebibytes, when they were too many
         self._oom_kills = oom_kills()
-        self._phase: tuple[str, float] | None = None
+        self._phases = phases
 
     def run(self) -> Report:
         try:
@@ -95,7 +97,7 @@ class Attempt:
         except Garbled as error:
             log.error("the process of the job speaks no language of ours: %s", error)
             report = Failed(ErrorCode.INTERNAL, "The job's process failed: what it said was no message.", True)
-        self._enter(None)
+        self._phases.enter(None)
         return report
 
     def _hear(self) -> Report | None:
@@ -133,18 +135,7 @@ class Attempt:
 
     def _progress(self, progress: Progress) -> None:
         self._heartbeat.report(progress)
-        self._enter(progress.phase)
-
-    def _enter(self, phase: str | None) -> None:
-        """Another phase, or none any more: the seconds spent in the last one are counted."""
-        moment = time.monotonic()
-        if self._phase is not None and self._phase[0] != phase:
-            last, since = self._phase
-            metrics.PHASE_SECONDS.labels(self._task.kind, last).observe(moment - since)
-        if phase is None:
-            self._phase = None
-        elif self._phase is None or self._phase[0] != phase:
-            self._phase = (phase, moment)
+        self._phases.enter(progress.phase)
 
     def _keep(self, sha256: str) -> bool:
         """Name a checkpoint in the job's row; False when the job is not ours any more."""

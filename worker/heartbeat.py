@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
@@ -43,7 +44,10 @@ class Heartbeat:
         self._pause = min(poll_seconds, lease.seconds / 3)
         self._draining = draining
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat {lease.job_id}", daemon=True)
+        in_context = copy_context().run  # its lines name the job, like all others
+        self._thread = threading.Thread(
+            target=in_context, args=(self._run,), name=f"heartbeat {lease.job_id}", daemon=True
+        )
         self._progress: Progress | None = None
         self._renewed = time.monotonic()
         self._told: StopReason | None = None

@@ -16,10 +16,12 @@ from store.blobs import make_blobs
 from store.database import Database
 from store.leases import Lease, LeaseLost
 from store.tables import JobRow
+from store.tracing import Tracer
 from worker.attempt import Attempt, Done, Failed, Report
 from worker.context import Task
 from worker.failures import job_error
 from worker.heartbeat import Heartbeat, StopReason
+from worker.phases import Phases
 from worker.processes import Launcher
 from worker.settings import WorkerSettings
 
@@ -28,6 +30,7 @@ Ending = Callable[[Session], JobRow]
 CLAIM_PATIENCE_SECONDS = 5.0  # a job that stays queued is published again
 # What an attempt's end is called where attempts are counted.
 _OUTCOMES = {JobStatus.QUEUED: "requeued"}
+_BAD = ("failed", "requeued", "lease_lost", "interrupted")
 
 
 class Runner:
@@ -41,6 +44,7 @@ class Runner:
         *,
         name: str,
         draining: Callable[[], bool] = lambda: False,
+        tracer: Tracer | None = None,
     ) -> None:
         self.database = database
         self.blobs = make_blobs(settings)
@@ -48,6 +52,7 @@ class Runner:
         self._launcher = launcher
         self._name = name
         self._draining = draining
+        self._tracer = tracer or Tracer()
         self._lock = threading.Lock()
         self._running = 0
 
@@ -69,9 +74,8 @@ class Runner:
                 if job.attempt == 1:
                     waited = (job.updated_at - job.created_at).total_seconds()
                     metrics.START_SECONDS.labels(job.queue).observe(waited)
-                with logs.bound(job_id=job.id, attempt=job.attempt, request_id=job.request_id):
-                    if self._run_claimed(job, lease) == "requeued":
-                        return  # whatever made it fail is given time: until the next message, which a sweep sends
+                if self._traced(job, lease) == "requeued":
+                    return  # whatever made it fail is given time: until the next message, which a sweep sends
         finally:
             self._count(-1)
 
@@ -87,11 +91,25 @@ class Runner:
             workers.has_claimed(session, self._name)
         return claimed
 
-    def _run_claimed(self, job: JobRow, lease: Lease) -> str:
+    def _traced(self, job: JobRow, lease: Lease) -> str:
+        """Run the job within the trace of the request that it came from; how its attempt ended, in one word."""
+        attributes = {"job.id": job.id, "job.kind": job.kind, "job.attempt": job.attempt, "job.queue": job.queue}
+        span = self._tracer.start(f"attempt {job.kind}", job.traceparent, kind="consumer", attributes=attributes)
+        fields = {"tenant": job.tenant, "request_id": job.request_id, "trace_id": span.trace_id}
+        outcome = "interrupted"
+        try:
+            with logs.bound(job_id=job.id, attempt=job.attempt, **fields):
+                outcome = self._run_claimed(job, lease, Phases(self._tracer, job.kind, span.traceparent))
+        finally:
+            span.set({"job.outcome": outcome})
+            span.end(outcome if outcome in _BAD else None)
+        return outcome
+
+    def _run_claimed(self, job: JobRow, lease: Lease, phases: Phases) -> str:
         """Do the work and end the attempt, exactly one way; which, in one word."""
         log.info("%s: %s, attempt %d", job.id, job.kind, job.attempt)
         try:
-            ended = self.database.transact(self._work(job, lease), patience_seconds=lease.seconds)
+            ended = self.database.transact(self._work(job, lease, phases), patience_seconds=lease.seconds)
         except LeaseLost:
             log.warning("%s: the lease was lost; nothing is written", job.id)
             outcome = "lease_lost"
@@ -105,7 +123,7 @@ class Runner:
         metrics.ATTEMPTS.labels(job.kind, outcome).inc()
         return outcome
 
-    def _work(self, job: JobRow, lease: Lease) -> Ending:
+    def _work(self, job: JobRow, lease: Lease, phases: Phases) -> Ending:
         """How the attempt is to be ended. Raises LeaseLost when it is no longer ours to end."""
         task = Task.of(job, self._memory_mb(job))
         poll_seconds = self._settings.poll_seconds
@@ -117,7 +135,7 @@ class Runner:
                 detail = "The worker could not start a process for the job."
                 return _failing(lease, job_error(ErrorCode.WORKER_LOST, detail), try_again=True)
             try:
-                attempt = Attempt(self._settings, self.database, self.blobs, process, task, lease, heartbeat)
+                attempt = Attempt(self._settings, self.database, self.blobs, process, task, lease, heartbeat, phases)
                 return _ending(attempt.run(), heartbeat.stop_reason, job, lease)
             finally:
                 process.close()

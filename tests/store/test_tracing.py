@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from otlp_receiver import Receiver, receiving
 
 from store import tracing
 
@@ -19,48 +16,10 @@ ROOT = Path(__file__).parents[2]
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Receiver(ThreadingHTTPServer):
-    """Keeps every span that is posted to /v1/traces: {name: span}."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.spans: dict[str, Any] = {}
-        self.services: set[str] = set()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        request = ExportTraceServiceRequest.FromString(body)
-        for resource in request.resource_spans:
-            self.server.services |= {
-                a.value.string_value for a in resource.resource.attributes if a.key == "service.name"
-            }
-            self.server.spans |= {span.name: span for scope in resource.scope_spans for span in scope.spans}
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `production` is not installed")
-    with Receiver() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with receiving(monkeypatch) as server:
         yield server
-        server.shutdown()
 
 
 def test_a_span_reaches_the_receiver_with_its_parent_its_words_and_its_error(receiver: Receiver) -> None:
