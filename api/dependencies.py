@@ -69,20 +69,6 @@ async def _tenant(request: Request) -> str:
     return request.state.caller.principal.tenant
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a job comes from; kept with it, for the log and the trace of the worker that runs it."""
-
-    key_id: str | None
-    request_id: str
-    traceparent: str
-
-
-async def _origin(request: Request) -> Origin:
-    state = request.state
-    return Origin(state.caller.principal.key_id, state.request_id, state.traceparent)
-
-
 ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
@@ -90,7 +76,6 @@ BlobsDep = Annotated[Blobs, Depends(_blobs)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 PrincipalDep = Annotated[Principal, Depends(_principal)]
 TenantDep = Annotated[str, Depends(_tenant)]
-OriginDep = Annotated[Origin, Depends(_origin)]
 
 
 def _checked(resource: str) -> Callable[..., object]:

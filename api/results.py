@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from domain.documents import summary
-from store import results
+from domain.keys import Caller
+from store import audit, results
 from store.blobs import Blobs
 from store.database import Database
 from store.tables import AnalysisRow, EvaluationRow, ForecastRow, ModelRow, ResultRow
@@ -55,10 +56,11 @@ def list_documents(
     return {"data": data, "next_cursor": page.next_cursor}
 
 
-def delete_document(database: Database, resource: str, id: str, tenant: str) -> Response:
+def delete_document(database: Database, resource: str, id: str, caller: Caller) -> Response:
     """204: it is gone."""
     with database.write() as session:
-        results.delete(session, _ROWS[resource], id, tenant=tenant)
+        results.delete(session, _ROWS[resource], id, tenant=caller.principal.tenant)
+        audit.record(session, caller, f"{resource}.deleted", target=id)
     return Response(status_code=204)
 
 

@@ -63,11 +63,12 @@ class Principal:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who does something, for the audit: a principal, the address it comes from, and the request."""
+    """Who does something, for the audit and for the jobs that come of it: a principal, the address, request and trace."""
 
     principal: Principal
     address: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 def new_key() -> str:

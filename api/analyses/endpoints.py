@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import AnalysisId, DatabaseDep, ServicesDep, TenantDep
+from api.dependencies import AnalysisId, CallerDep, DatabaseDep, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.pagination import Cursor, Limit, PageOut, SeriesFilter
 from api.results import delete_document, get_document, json_response, list_documents
@@ -49,6 +49,6 @@ def get_analysis(id: AnalysisId, services: ServicesDep, tenant: TenantDep) -> Re
     status_code=204,
     responses=problem_responses(404, 409),
 )
-def delete_analysis(id: AnalysisId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def delete_analysis(id: AnalysisId, database: DatabaseDep, caller: CallerDep) -> Response:
     """Models that were trained with it stay. 409 `in_use` while an unfinished training names it."""
-    return delete_document(database, "analysis", id, tenant)
+    return delete_document(database, "analysis", id, caller)

@@ -77,7 +77,7 @@ class Gate:
         """Unauthenticated, InvalidKey, InsufficientScope, TenantDisabled, or RateLimited; else who it is."""
         address = _address(scope)
         entry = await self._entry(scope, address)
-        caller = Caller(entry.principal, address, scope["state"]["request_id"])
+        caller = Caller(entry.principal, address, scope["state"]["request_id"], scope["state"].get("traceparent"))
         window = None
         if entry.requests_per_minute is not None:
             window = await self._counters.hit(f"tenant/{entry.principal.tenant}", entry.requests_per_minute)

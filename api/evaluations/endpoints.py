@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import DatabaseDep, EvaluationId, ServicesDep, TenantDep
+from api.dependencies import CallerDep, DatabaseDep, EvaluationId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.pagination import Cursor, Limit, ModelFilter, PageOut, SeriesFilter
 from api.results import delete_document, get_document, json_response, list_documents
@@ -56,6 +56,6 @@ def get_evaluation(id: EvaluationId, services: ServicesDep, tenant: TenantDep) -
     status_code=204,
     responses=problem_responses(404),
 )
-def delete_evaluation(id: EvaluationId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def delete_evaluation(id: EvaluationId, database: DatabaseDep, caller: CallerDep) -> Response:
     """Nothing else is made from it."""
-    return delete_document(database, "evaluation", id, tenant)
+    return delete_document(database, "evaluation", id, caller)

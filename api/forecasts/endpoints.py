@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.dependencies import DatabaseDep, ForecastId, ServicesDep, TenantDep
+from api.dependencies import CallerDep, DatabaseDep, ForecastId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.forecasts import service
 from api.pagination import Cursor, Limit, ModelFilter, PageOut, SeriesFilter
@@ -84,6 +84,6 @@ def get_forecast(
     status_code=204,
     responses=problem_responses(404),
 )
-def delete_forecast(id: ForecastId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def delete_forecast(id: ForecastId, database: DatabaseDep, caller: CallerDep) -> Response:
     """Nothing else is made from it."""
-    return delete_document(database, "forecast", id, tenant)
+    return delete_document(database, "forecast", id, caller)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DatabaseDep, JobId, OriginDep, ServicesDep, TenantDep
+from api.dependencies import CallerDep, DatabaseDep, JobId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.headers import MAX_WAIT_SECONDS, IfNoneMatch, PreferDep, matches
 from api.jobs import examples, follow, service
@@ -20,7 +20,7 @@ from domain.documents import AnalysisOut, EvaluationOut, ForecastOut, ModelOut, 
 from domain.errors import ErrorItem, InvalidParameters
 from domain.jobs import JobKind, JobStatus
 from domain.specs import JobRequest
-from store import jobs
+from store import audit, jobs
 from store.tables import JobRow
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
@@ -70,8 +70,7 @@ async def create_job(
     request: Annotated[JobRequest, Body(openapi_examples=examples.REQUESTS)],
     http: Request,
     services: ServicesDep,
-    tenant: TenantDep,
-    origin: OriginDep,
+    caller: CallerDep,
     prefer: PreferDep,
     validate_only: Annotated[
         bool, Query(description="Check the request wholly, but store and run nothing: 200.")
@@ -96,10 +95,11 @@ async def create_job(
         if name != "validate_only":  # misspelt, it would start the job that was only to be checked
             detail = "is no known parameter; there is validate_only"
             raise InvalidParameters(f"/query/{name[:60]}: {detail}.", [ErrorItem(pointer="/query", detail=detail)])
+    tenant = caller.principal.tenant
     if validate_only:
         checked = await run_in_threadpool(service.validate, services, tenant, request)
         return Response(checked.model_dump_json(), 200, media_type="application/json")
-    row = await run_in_threadpool(service.submit, services, tenant, request, idempotency_key, origin)
+    row = await run_in_threadpool(service.submit, services, caller, request, idempotency_key)
     headers = {"Location": href("job", row.id)}
     if prefer.wait is not None:
         row = await follow.wait(services.database, tenant, row.id, prefer.wait)
@@ -175,12 +175,13 @@ async def get_job(
     status_code=204,
     responses=problem_responses(404, 409),
 )
-def delete_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def delete_job(id: JobId, database: DatabaseDep, caller: CallerDep) -> Response:
     """The receipt with its events and its Idempotency-Key; what the job found stays. 409 for a job that has not ended: cancel it
     first.
     """
     with database.write() as session:
-        jobs.delete_ended(session, id, tenant=tenant)
+        jobs.delete_ended(session, id, tenant=caller.principal.tenant)
+        audit.record(session, caller, "job.deleted", target=id)
     return Response(status_code=204)
 
 
@@ -196,11 +197,13 @@ def delete_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
         **problem_responses(404, 409),
     },
 )
-def cancel_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def cancel_job(id: JobId, database: DatabaseDep, caller: CallerDep) -> Response:
     """A queued or paused job is canceled at once, a running one stops within about a second. 409 for a job that has
     succeeded or failed."""
     with database.write() as session:
-        row, changed = jobs.cancel(session, id, tenant=tenant)
+        row, changed = jobs.cancel(session, id, tenant=caller.principal.tenant)
+        if changed:
+            audit.record(session, caller, "job.canceled", target=id)
     return job_response(row, 202 if changed else 200, {"Location": href("job", id)})
 
 
@@ -216,12 +219,14 @@ def cancel_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
         **problem_responses(404, 409),
     },
 )
-def pause_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def pause_job(id: JobId, database: DatabaseDep, caller: CallerDep) -> Response:
     """A queued job is paused at once; a running one keeps a checkpoint, gives its worker free, and is `pausing` until then.
     409 for a job that is canceling or has ended.
     """
     with database.write() as session:
-        row, changed = jobs.pause(session, id, tenant=tenant)
+        row, changed = jobs.pause(session, id, tenant=caller.principal.tenant)
+        if changed:
+            audit.record(session, caller, "job.paused", target=id)
     return job_response(row, 202 if changed else 200, {"Location": href("job", id)})
 
 
@@ -237,11 +242,11 @@ def pause_job(id: JobId, database: DatabaseDep, tenant: TenantDep) -> Response:
         **problem_responses(404, 409),
     },
 )
-def resume_job(id: JobId, services: ServicesDep, tenant: TenantDep) -> Response:
+def resume_job(id: JobId, services: ServicesDep, caller: CallerDep) -> Response:
     """It is queued again, and goes on from its last checkpoint. 409, with `Retry-After`, while it is still pausing, and for a
     job that is canceling or has ended.
     """
-    row, changed = service.resume(services, tenant, id)
+    row, changed = service.resume(services, caller, id)
     return job_response(row, 202 if changed else 200, {"Location": href("job", id)})
 
 
@@ -260,8 +265,7 @@ def resume_job(id: JobId, services: ServicesDep, tenant: TenantDep) -> Response:
 def retry_job(
     id: JobId,
     services: ServicesDep,
-    tenant: TenantDep,
-    origin: OriginDep,
+    caller: CallerDep,
     request: Annotated[RetryRequest | None, Body(openapi_examples=examples.RETRIES)] = None,
 ) -> Response:
     """A new job (`Location`) with the same request, whose `retry_of` names this one; limits and priority may be changed. Where
@@ -269,7 +273,7 @@ def retry_job(
     once: asked again, the same new job is answered. 409 for a job that has succeeded or not ended, or whose series or
     model is gone.
     """
-    row, created = service.retry(services, tenant, id, request or RetryRequest(), origin)
+    row, created = service.retry(services, caller, id, request or RetryRequest())
     return job_response(row, 202 if created else 200, {"Location": href("job", row.id)})
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.dependencies import Origin, Services
+from api.dependencies import Services
 from api.jobs import checks
 from api.jobs.schemas import RetryRequest, ValidatedJob
 from api.results import get_document
 from domain.errors import BadRequest, Conflict, ErrorItem, NotFound, NotReady, StateForbids
 from domain.jobs import TERMINAL, JobStatus
+from domain.keys import Caller
 from domain.specs import JobRequest
-from store import jobs
+from store import audit, jobs
 from store.tables import JobRow
 
 _MAX_EVENT_SEQ = 2**31 - 1
@@ -26,11 +27,10 @@ def validate(services: Services, tenant: str, request: JobRequest) -> ValidatedJ
     return ValidatedJob(request=request.model_dump(mode="json"))
 
 
-def submit(
-    services: Services, tenant: str, request: JobRequest, idempotency_key: str | None, origin: Origin
-) -> JobRow:
+def submit(services: Services, caller: Caller, request: JobRequest, idempotency_key: str | None) -> JobRow:
     """The stored job, announced to the workers after the commit; for a repeated request the job that it made before,
     even if what it names is gone by now."""
+    tenant = caller.principal.tenant
     if idempotency_key is not None:
         checks.check_metadata(request.metadata)  # what cannot be stored cannot be compared either
         with services.database.read() as session:
@@ -39,42 +39,48 @@ def submit(
             return earlier
     checks.check(services, tenant, request)
     with services.database.write() as session:
-        submitted = jobs.submit(
-            session, services.settings, request, tenant=tenant, idempotency_key=idempotency_key, **vars(origin)
-        )
+        submitted = jobs.submit(session, services.settings, request, idempotency_key=idempotency_key, **_origin(caller))
+        if submitted.created:
+            audit.record(session, caller, "job.submitted", target=submitted.job.id, detail={"kind": request.kind})
     if submitted.created:
         services.publish(submitted.job)
     return submitted.job
 
 
-def resume(services: Services, tenant: str, job_id: str) -> tuple[JobRow, bool]:
+def _origin(caller: Caller) -> dict[str, Any]:
+    """Where a job comes from; kept with it, for the log and the trace of the worker that runs it."""
+    return {
+        "tenant": caller.principal.tenant,
+        "key_id": caller.principal.key_id,
+        "request_id": caller.request_id,
+        "traceparent": caller.traceparent,
+    }
+
+
+def resume(services: Services, caller: Caller, job_id: str) -> tuple[JobRow, bool]:
     """The job and whether it was paused; if so, announced like a new one."""
     with services.database.write() as session:
-        row, changed = jobs.resume(session, services.settings, job_id, tenant=tenant)
+        row, changed = jobs.resume(session, services.settings, job_id, tenant=caller.principal.tenant)
+        if changed:
+            audit.record(session, caller, "job.resumed", target=job_id)
     if changed:
         services.publish(row)
     return row, changed
 
 
-def retry(
-    services: Services, tenant: str, job_id: str, request: RetryRequest, origin: Origin
-) -> tuple[JobRow, bool]:
+def retry(services: Services, caller: Caller, job_id: str, request: RetryRequest) -> tuple[JobRow, bool]:
     """The new job and whether this call made it."""
     limits = request.limits.model_dump(exclude_none=True)
     with services.database.write() as session:
-        jobs.get(session, job_id, tenant=tenant)
+        jobs.get(session, job_id, tenant=caller.principal.tenant)
         try:
             submitted = jobs.retry(
-                session,
-                services.settings,
-                job_id,
-                limits=limits,
-                priority=request.priority,
-                tenant=tenant,
-                **vars(origin),
+                session, services.settings, job_id, limits=limits, priority=request.priority, **_origin(caller)
             )
         except NotFound as error:
             raise StateForbids(f"{error.detail} The job cannot run again without it.") from None
+        if submitted.created:
+            audit.record(session, caller, "job.submitted", target=submitted.job.id, detail={"retry_of": job_id})
     if submitted.created:
         services.publish(submitted.job)
     return submitted.job, submitted.created

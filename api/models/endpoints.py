@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DatabaseDep, ModelId, OriginDep, ServicesDep, TenantDep
+from api.dependencies import CallerDep, DatabaseDep, ModelId, ServicesDep, TenantDep
 from api.errors import problem_responses
 from api.forecasts import service as forecasts
 from api.forecasts.schemas import ForecastRequest
@@ -103,21 +103,21 @@ async def create_forecast(
     id: ModelId,
     request: Annotated[ForecastRequest, Body(openapi_examples=examples.FORECASTS)],
     services: ServicesDep,
-    tenant: TenantDep,
-    origin: OriginDep,
+    caller: CallerDep,
     prefer: PreferDep,
 ) -> Response:
     """A short forecast is answered at once with 201 and kept; a long one (`limits` in /v1/capabilities), or any with
     `Prefer: respond-async`, becomes a job: 202 with its `Location`, or 200 with the job where it has ended within
     `Prefer: wait=N`. All say how far they can be trusted. A model with input channels needs their future values.
     """
+    tenant = caller.principal.tenant
     model = await run_in_threadpool(services.load_model, tenant, id)
     if forecasts.is_small(services, model, request) and not prefer.respond_async:
         out = await run_in_threadpool(forecasts.answer, services, tenant, model, request.spec(), request.series_id)
         headers = {"Location": href("forecast", out.id)}
         return Response(out.model_dump_json(), 201, headers, "application/json")
     job = ForecastJob(kind="forecast", model_id=id, series_id=request.series_id, params=request.spec())
-    row = await run_in_threadpool(jobs.submit, services, tenant, job, None, origin)
+    row = await run_in_threadpool(jobs.submit, services, caller, job, None)
     headers = {"Location": href("job", row.id)}
     if prefer.respond_async:
         headers["Preference-Applied"] = "respond-async"
@@ -136,6 +136,6 @@ async def create_forecast(
     status_code=204,
     responses=problem_responses(404, 409),
 )
-def delete_model(id: ModelId, database: DatabaseDep, tenant: TenantDep) -> Response:
+def delete_model(id: ModelId, database: DatabaseDep, caller: CallerDep) -> Response:
     """Its files go with it, its evaluations and forecasts stay. 409 `in_use` while an unfinished job reads it."""
-    return delete_document(database, "model", id, tenant)
+    return delete_document(database, "model", id, caller)

@@ -8,7 +8,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import BlobsDep, DatabaseDep, SeriesId, ServicesDep, TenantDep
+from api.dependencies import BlobsDep, CallerDep, DatabaseDep, SeriesId, ServicesDep, TenantDep
 from api.errors import pointing_to, problem_responses
 from api.headers import IfNoneMatch, matches
 from api.pagination import Cursor, Limit, PageOut
@@ -19,7 +19,7 @@ from api.series.schemas import ChannelNames, SeriesData, SeriesFields, SeriesOut
 from api.series.storing import Scratch
 from api.tables import MEDIA_TYPES, Format, negotiate
 from domain.errors import UnknownChannel
-from store import series
+from store import audit, series
 
 router = APIRouter(prefix="/v1/series", tags=["series"])
 
@@ -124,10 +124,11 @@ def get_series(id: SeriesId, database: DatabaseDep, tenant: TenantDep, if_none_m
     response_class=Response,
     responses=problem_responses(404, 409),
 )
-def delete_series(id: SeriesId, database: DatabaseDep, tenant: TenantDep) -> None:
+def delete_series(id: SeriesId, database: DatabaseDep, caller: CallerDep) -> None:
     """409 while a job that has not ended reads it. Analyses, models and forecasts made from it stay."""
     with database.write() as session:
-        series.delete(session, id, tenant=tenant)
+        series.delete(session, id, tenant=caller.principal.tenant)
+        audit.record(session, caller, "series.deleted", target=id)
 
 
 @router.get(

@@ -67,7 +67,7 @@ def create_webhook(
             description=request.description,
             tenant=caller.principal.tenant,
         )
-        audit.record(session, caller, "webhook.create", target=row.id)
+        audit.record(session, caller, "webhook.created", target=row.id)
     response.headers["Location"] = href("webhook", row.id)
     return _with_secret(services.settings, row)
 
@@ -107,7 +107,7 @@ def change_webhook(
     changes = request.model_dump(exclude_unset=True)
     with services.database.write() as session, pointing_to("/url", InvalidParameters):
         row = webhooks.change(session, services.settings, id, tenant=caller.principal.tenant, **changes)
-        audit.record(session, caller, "webhook.change", target=id, detail={"fields": sorted(changes)})
+        audit.record(session, caller, "webhook.changed", target=id, detail={"fields": sorted(changes)})
     return WebhookOut.of(row)
 
 
@@ -122,7 +122,7 @@ def delete_webhook(id: WebhookId, database: DatabaseDep, caller: CallerDep) -> N
     """Its deliveries go with it, also those that are still to be sent."""
     with database.write() as session:
         webhooks.delete(session, id, tenant=caller.principal.tenant)
-        audit.record(session, caller, "webhook.delete", target=id)
+        audit.record(session, caller, "webhook.deleted", target=id)
 
 
 @router.post(
@@ -137,7 +137,7 @@ def rotate_webhook_secret(id: WebhookId, services: ServicesDep, caller: CallerDe
     """
     with services.database.write() as session:
         row = webhooks.rotate(session, id, tenant=caller.principal.tenant)
-        audit.record(session, caller, "webhook.rotate", target=id)
+        audit.record(session, caller, "webhook.rotated", target=id)
     return _with_secret(services.settings, row)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from domain.keys import WORK, Caller, Principal, Scope, is_key
 from store import keys, tenants
 from store.database import Database
 from store.secrets import service_secret
+from store.tables import JobRow
 
 OPERATOR = Caller(Principal("acme"))
 
@@ -133,3 +135,68 @@ def test_an_id_that_is_none_is_not_found(admin: TestClient) -> None:
         assert admin.get(f"/v1/keys/{id}").status_code == 404
         assert admin.delete(f"/v1/keys/{id}").status_code == 404
         assert admin.post(f"/v1/keys/{id}/rotate").status_code == 404
+
+
+def test_what_is_done_with_data_is_in_the_audit_with_who_did_it(admin: TestClient) -> None:
+    """And in the job, so that the worker's log can say whose it is."""
+    body = "x\n" + "\n".join(f"{i % 17}" for i in range(300))
+    series = admin.post("/v1/series", content=body, headers={"Content-Type": "text/csv"}).json()
+    request = {"kind": "lyapunov", "series_id": series["id"]}
+    job = admin.post("/v1/jobs", json=request, headers={"X-Request-ID": "mine-2", "Idempotency-Key": "k"}).json()
+    admin.post("/v1/jobs", json=request, headers={"Idempotency-Key": "k"})
+    for control in ("pause", "resume", "cancel", "cancel"):
+        assert admin.post(f"/v1/jobs/{job['id']}/{control}").status_code in (200, 202)
+    again = admin.post(f"/v1/jobs/{job['id']}/retry").json()
+    assert admin.post(f"/v1/jobs/{again['id']}/cancel").status_code == 202
+    assert admin.delete(f"/v1/series/{series['id']}").status_code == 204
+    assert admin.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert admin.delete(f"/v1/jobs/{job['id']}").status_code == 404
+    events = admin.get("/v1/audit-events?limit=200").json()["data"]
+
+    def done(id: str) -> list[str]:
+        return sorted(e["action"] for e in events if e["target"] == id)
+
+    assert done(job["id"]) == ["job.canceled", "job.deleted", "job.paused", "job.resumed", "job.submitted"]
+    assert done(again["id"]) == ["job.canceled", "job.submitted"]
+    assert done(series["id"]) == ["series.deleted"]
+    (submitted,) = [e for e in events if (e["target"], e["action"]) == (job["id"], "job.submitted")]
+    me = admin.get("/v1/me").json()["key"]["id"]
+    assert (submitted["key_id"], submitted["request_id"], submitted["detail"]) == (me, "mine-2", {"kind": "lyapunov"})
+
+
+def test_a_job_knows_the_key_request_and_trace_it_came_from(admin: TestClient, database: Database) -> None:
+    body = "x\n" + "\n".join(f"{i % 17}" for i in range(300))
+    series = admin.post("/v1/series", content=body, headers={"Content-Type": "text/csv"}).json()
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    answer = admin.post(
+        "/v1/jobs",
+        json={"kind": "lyapunov", "series_id": series["id"]},
+        headers={"X-Request-ID": "mine-3", "traceparent": trace},
+    )
+    with database.read() as session:
+        job = session.get(JobRow, answer.json()["id"])
+    assert job is not None
+    assert (job.key_id, job.request_id) == (admin.get("/v1/me").json()["key"]["id"], "mine-3")
+    assert job.traceparent is not None
+    assert job.traceparent.split("-")[1] == trace.split("-")[1]
+
+
+def test_a_full_queue_is_refused_and_noted(admin: TestClient, database: Database) -> None:
+    body = "x\n" + "\n".join(f"{i % 17}" for i in range(300))
+    series = admin.post("/v1/series", content=body, headers={"Content-Type": "text/csv"}).json()
+    with database.write() as session:
+        tenants.set_limits(session, OPERATOR, "acme", {"max_queued_jobs": 1})
+    request = {"kind": "lyapunov", "series_id": series["id"]}
+    assert admin.post("/v1/jobs", json=request).status_code == 202
+    for _ in range(3):
+        answer = admin.post("/v1/jobs", json=request)
+        assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+        assert "Retry-After" in answer.headers
+    noted: list[dict[str, object]] = []
+    for _ in range(100):  # written beside the request
+        noted = admin.get("/v1/audit-events?action=quota.refused").json()["data"]
+        if noted:
+            break
+        time.sleep(0.02)
+    assert 1 <= len(noted) <= 2  # once a minute, which may just have ended
+    assert noted[0]["detail"] == {"quota": "jobs"}
