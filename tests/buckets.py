@@ -30,7 +30,7 @@ class Bucket:
         """For a process that keeps its blobs here."""
         return CREDENTIALS | {"ATTRACTOR_BLOBS_URL": self.url, "ATTRACTOR_BLOBS_ENDPOINT_URL": self.endpoint}
 
-    def keys(self) -> list[str]:
+    def object_keys(self) -> list[str]:
         return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=self.name).get("Contents", ())]
 
 

@@ -220,7 +220,7 @@ def test_leftovers_of_killed_processes_are_tidied(blobs: Blobs) -> None:
 def test_nothing_but_a_setting_decides(bucket: Bucket, tmp_path: Path) -> None:
     blobs = in_bucket(bucket, tmp_path)
     name = blobs.put(b"far").sha256
-    (key,) = bucket.keys()
+    (key,) = bucket.object_keys()
     assert key.startswith(f"some/prefix/{name[:2]}/{name[2:]}/")
     assert StoreSettings(blobs_url="s3://bucket").bucket_and_prefix == ("bucket", "")
     for wrong in ("http://bucket", "s3://", "s3:/bucket", "s3://bucket?x=1", "bucket"):
@@ -241,7 +241,7 @@ def test_machines_share_a_bucket_and_fetch_once(
 def test_what_comes_damaged_is_refused_and_a_good_copy_taken_instead(bucket: Bucket, tmp_path: Path) -> None:
     one, two = in_bucket(bucket, tmp_path / "one"), in_bucket(bucket, tmp_path / "two")
     name = one.put(b"precious").sha256
-    (good,) = bucket.keys()
+    (good,) = bucket.object_keys()
     bucket.client.put_object(Bucket=bucket.name, Key=good, Body=b"preciouS")
     with pytest.raises(BlobDamaged, match=name):
         two.read(name)
@@ -298,7 +298,7 @@ def test_what_was_put_twice_and_uploads_that_broke_off_are_tidied(bucket: Bucket
     bucket.client.create_multipart_upload(Bucket=bucket.name, Key="some/prefix/ab/never-completed")
     assert blobs.tidy(time.time() + LATER) == 3
     assert len(list(blobs.names())) == 2
-    assert len(bucket.keys()) == 3
+    assert len(bucket.object_keys()) == 3
     assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name)
 
 
@@ -311,7 +311,7 @@ def test_large_files_go_in_parts_and_come_back_whole(
     blobs = in_bucket(bucket, tmp_path / "one")
     data = os.urandom(1 << 20) * 12
     name = blobs.put(data).sha256
-    (key,) = bucket.keys()
+    (key,) = bucket.object_keys()
     assert bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].endswith('-3"'), "three parts"
     assert in_bucket(bucket, tmp_path / "two").read(name) == data
 
