@@ -93,7 +93,12 @@ class Runner:
 
     def _traced(self, job: JobRow, lease: Lease) -> str:
         """Run the job within the trace of the request that it came from; how its attempt ended, in one word."""
-        attributes = {"job.id": job.id, "job.kind": job.kind, "job.attempt": job.attempt, "job.queue": job.queue}
+        attributes: dict[str, str | int | float] = {
+            "job.id": job.id,
+            "job.kind": job.kind,
+            "job.attempt": job.attempt,
+            "job.queue": job.queue,
+        }
         span = self._tracer.start(f"attempt {job.kind}", job.traceparent, kind="consumer", attributes=attributes)
         fields = {"tenant": job.tenant, "request_id": job.request_id, "trace_id": span.trace_id}
         outcome = "interrupted"
