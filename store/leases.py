@@ -29,8 +29,6 @@ PROGRESS_EVENT_FRACTION = 0.02
 # Changes of phase and messages are told at once, until a job has this many events.
 MAX_PROMPT_EVENTS = 500
 
-_HELD = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELING)
-
 
 class LeaseLost(Exception):
     """The job is no longer this worker's: stop, and write nothing."""
@@ -47,7 +45,7 @@ class Lease:
 
     def holds(self) -> tuple[ColumnElement[bool], ...]:
         """The condition that fences a write."""
-        return (JobRow.token == self.token, JobRow.status.in_(_HELD))
+        return (JobRow.token == self.token, JobRow.status.in_(waiting.HELD))
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,10 @@ def _end_overdue(session: Session, swept: Swept) -> None:
     """Jobs whose worker neither ended them at their deadline nor lost its lease: failed, or canceled where that was asked.
     The stuck worker can write nothing afterwards."""
     overdue = JobRow.deadline_at <= now(-OVERDUE_SECONDS)
-    query = select(JobRow).where(overdue).order_by(JobRow.deadline_at).limit(BATCH).with_for_update(skip_locked=True)
+    held = JobRow.lease_until.is_not(None)  # so says an index, and of deadlines there is none
+    query = (
+        select(JobRow).where(held, overdue).order_by(JobRow.deadline_at).limit(BATCH).with_for_update(skip_locked=True)
+    )
     for job in session.scalars(query).all():
         if job.status == JobStatus.CANCELING:
             if move(session, job.id, JobStatus.CANCELED, overdue, values={"token": None}):

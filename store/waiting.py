@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import Select, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
+from domain.jobs import JobStatus
 from store.database import alone
 from store.settings import StoreSettings
 from store.tables import JobRow, TenantRow
 
+HELD = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELING)  # by a worker
 # Literally: an index of the queued jobs alone serves no query whose status is a parameter.
 QUEUED = JobRow.status == literal_column("'queued'")
 
@@ -21,18 +23,14 @@ def due(session: Session, settings: StoreSettings, queues: Sequence[str]) -> Ite
     """Ids of queued jobs that may run now, the most urgent first, at most one of each tenant and queue; what another
     transaction is claiming is left away. Each is to be claimed in this transaction before the next is asked for."""
     found = [(*row, queue) for queue in queues for row in session.execute(heads(settings, queue))]
-    for _rank, _running, _job_id, tenant, limit, queue in sorted(found, key=lambda head: head[:3]):
+    for *_, tenant, limit, queue in sorted(found, key=lambda head: head[:3]):
         if limit:
             alone(session, "claim")  # two workers must not both take a tenant's last place
-            if session.scalar(select(func.count()).where(_HELD, JobRow.tenant == tenant)) >= limit:
+            if session.scalar(_running(tenant)) >= limit:
                 continue
         job_id = session.scalar(_first(queue, tenant).with_for_update(skip_locked=True))
         if job_id is not None:
             yield job_id
-
-
-# Who holds a lease: the partial index of leases has these jobs, and no others.
-_HELD = JobRow.lease_until.is_not(None)
 
 
 def heads(settings: StoreSettings, queue: str) -> Select[Any]:
@@ -46,18 +44,20 @@ def heads(settings: StoreSettings, queue: str) -> Select[Any]:
     waiting = waiting.union_all(
         select(following.correlate(waiting).scalar_subquery()).where(waiting.c.tenant.is_not(None))
     )
-    running = select(JobRow.tenant, func.count().label("jobs")).where(_HELD).group_by(JobRow.tenant).subquery()
-    jobs = func.coalesce(running.c.jobs, 0)
+    running = _running(waiting.c.tenant).correlate(waiting).scalar_subquery()
     limit = func.coalesce(TenantRow.max_running_jobs, settings.max_running_jobs)
     head = _first(queue, waiting.c.tenant).correlate(waiting)
     rank = head.with_only_columns(JobRow.rank)
     return (
-        select(rank.scalar_subquery(), jobs, head.scalar_subquery(), waiting.c.tenant, limit)
+        select(rank.scalar_subquery(), running, head.scalar_subquery(), waiting.c.tenant, limit)
         .select_from(waiting)
-        .outerjoin(running, running.c.tenant == waiting.c.tenant)
         .outerjoin(TenantRow, TenantRow.name == waiting.c.tenant)
-        .where(waiting.c.tenant.is_not(None), or_(limit == 0, jobs < limit))
+        .where(waiting.c.tenant.is_not(None), or_(limit == 0, running < limit))
     )
+
+
+def _running(tenant: Any) -> Select[int]:
+    return select(func.count()).select_from(JobRow).where(JobRow.tenant == tenant, JobRow.status.in_(HELD))
 
 
 def _first(queue: str, tenant: Any) -> Select[str]:
