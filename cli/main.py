@@ -1,4 +1,4 @@
-"""The command line: `attractor serve | api | worker | migrate | keys | tenants | audit | demo | version`. Imports are late, so that help is quick."""
+"""The command line: what runs a service, and what asks one. Imports are late, so that help is quick."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cli.keys import audit_app, keys_app, tenants_app
+from cli.remote import commands, lists
 
+ASKING = "Asking a service, here or elsewhere"
 app = typer.Typer(
     name="attractor",
     help="Dynamical-system reconstruction as a service.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+for command in (
+    commands.upload,
+    commands.analyze,
+    commands.train,
+    commands.reconstruct,
+    commands.evaluate,
+    commands.forecast,
+):
+    app.command(rich_help_panel=ASKING)(command)
+app.add_typer(lists.jobs_app, name="jobs", rich_help_panel=ASKING)
+app.add_typer(lists.models_app, name="models", rich_help_panel=ASKING)
+app.add_typer(lists.series_app, name="series", rich_help_panel=ASKING)
 app.add_typer(keys_app, name="keys")
 app.add_typer(tenants_app, name="tenants")
 app.add_typer(audit_app, name="audit")

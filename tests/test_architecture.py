@@ -60,6 +60,14 @@ def test_domain_imports_pydantic_and_the_standard_library_only():
     assert not foreign
 
 
+def test_the_client_imports_httpx_and_numpy_only():
+    optional = {"IPython", "pandas", "polars"}
+    allowed = set(sys.stdlib_module_names) | {"attractor_client", "httpx", "numpy"} | optional
+    foreign = {str(path): names for path in tracked("sdk/python/*.py") if (names := imported(path) - allowed)}
+    assert not foreign
+    assert not loaded_by("attractor_client") & optional
+
+
 @pytest.mark.parametrize("room", ["models", "dynamics"])
 def test_science_runs_without_server_database_and_queue(room):
     forbidden = {"fastapi", "starlette", "sqlalchemy", "celery", "redis", "httpx", "api", "store", "worker", "cli"}

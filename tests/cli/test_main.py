@@ -19,7 +19,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
         "print([m for m in ('torch', 'numba', 'numpy', 'sqlalchemy', 'celery', 'fastapi') if m in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("serve", "worker", "migrate", "demo", "version"):
+    for command in ("serve", "worker", "migrate", "demo", "version", "upload", "reconstruct", "jobs", "models"):
         assert command in output
     assert output.strip().endswith("[]")
 
