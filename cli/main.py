@@ -126,6 +126,26 @@ def demo(context: typer.Context) -> None:
 
 
 @app.command()
+def doctor(
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Only whether the worker of this machine is heard of and takes jobs.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    data_dir: DataDir = Path("attractor-data"),
+) -> None:
+    """Check this deployment, and say what to mend; fails when something is wrong."""
+    from cli import doctor as ward
+    from store.settings import StoreSettings
+
+    if worker:
+        findings = ward.examine_worker(StoreSettings(data_dir=data_dir))
+    else:
+        findings = ward.examine(lambda: StoreSettings(data_dir=data_dir))
+    print(ward.report(findings, as_json=as_json))
+    raise typer.Exit(any(finding.level == "wrong" for finding in findings))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(installed_version("attractor"))
