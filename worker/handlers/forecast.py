@@ -59,7 +59,7 @@ def run(context: Context) -> Outcome:
             series_id=series_id,
             model_id=row.id,
             document=short,
-            blob_sha256=None if long is None else context.blobs.put(long).sha256,
+            blob_sha256=None if long is None else context.keep(long).sha256,
         )
     )
 

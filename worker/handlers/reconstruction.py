@@ -182,7 +182,7 @@ def _save(
 
 
 def _artifact(context: Context, model_id: str, name: str, media_type: str, data: bytes) -> ArtifactRow:
-    blob = context.blobs.put(data)
+    blob = context.keep(data)
     return ArtifactRow(model_id=model_id, name=name, media_type=media_type, sha256=blob.sha256, n_bytes=blob.n_bytes)
 
 
