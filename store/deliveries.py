@@ -19,7 +19,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from domain.errors import NotFound
-from domain.ids import PREFIXES, new_id
+from domain.ids import earliest_id, new_id
 from domain.webhooks import DeliveryStatus
 from store import webhooks
 from store.clock import now
@@ -266,9 +266,7 @@ def redeliver(session: Session, webhook_id: str, delivery_id: str, *, tenant: st
 def forget(session: Session, settings: StoreSettings) -> int:
     """Delete what has ended of the deliveries written more than `webhook_log_days` ago; how many, a few thousand at once."""
     oldest = datetime.now(UTC) - timedelta(days=settings.webhook_log_days)
-    # Ids begin with their milliseconds: the primary key finds the old ones.
-    before = f"{PREFIXES['delivery']}_{int(oldest.timestamp() * 1000):012x}"
     row = WebhookDeliveryRow
-    old = select(row.id).where(row.id < before, row.finished_at.is_not(None)).limit(5000)
+    old = select(row.id).where(row.id < earliest_id("delivery", oldest), row.finished_at.is_not(None)).limit(5000)
     gone = delete(row).where(row.id.in_(old)).returning(row.id)
     return len(session.scalars(gone, execution_options={"synchronize_session": False}).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 
@@ -16,9 +17,11 @@ from api.metrics import CONTENT_TYPE
 from domain.base import Document
 from domain.jobs import JobQueue
 from store import migrate
+from store.blobs import BlobsUnavailable
 
 router = APIRouter(tags=["health"])
 
+log = logging.getLogger(__name__)
 MIN_FREE_BYTES = 256 * 1024 * 1024
 
 
@@ -54,7 +57,7 @@ async def get_livez() -> Alive:
     responses={503: {"model": Readiness, "description": "The database or the disk cannot be used."}},
 )
 def get_readyz(services: ServicesDep) -> Response:
-    """Checks the database, its migrations, the disk, the broker, whether workers are heard of, and whether they take jobs.
+    """Checks the database, its migrations, the disk, the storage of files, the broker, whether workers are heard of, and whether they take jobs.
     While only the last three fail the answer is still 200, as `degraded`: jobs are accepted and kept, and done later.
     """
     checks = {name: _attempt(services, check) for name, check in _CHECKS.items()}
@@ -120,6 +123,15 @@ def _disk(services: Services) -> str:
     return f"{free // 2**20} MiB free"
 
 
+def _blobs(services: Services) -> str:
+    try:
+        services.blobs.ping()
+    except BlobsUnavailable as error:
+        log.warning("readiness: %s", error)  # which may hold addresses
+        raise _NotOk("the storage of files does not answer, or refuses to; the log says more") from error
+    return "can be written"
+
+
 def _workers(services: Services) -> str:
     found = services.canary.look()
     if found.unserved:
@@ -145,6 +157,7 @@ _CHECKS: dict[str, Callable[[Services], str]] = {
     "migrations": _migrations,
     "broker": _broker,
     "disk": _disk,
+    "blobs": _blobs,
     "workers": _workers,
     "canary": _canary,
 }

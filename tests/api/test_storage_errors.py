@@ -69,6 +69,20 @@ def test_a_storage_that_is_away_is_a_503_to_be_repeated(
 
 
 @SQLITE
+def test_readiness_tells_of_a_storage_that_is_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/readyz").json()["checks"]["blobs"]["ok"]
+
+    def away(_: Blobs) -> None:
+        raise BlobsUnavailable("secret.internal refuses")
+
+    monkeypatch.setattr(Blobs, "ping", away)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["checks"]["blobs"]["ok"]) == (503, False)
+    assert "storage of files does not answer" in answer.text
+    assert "secret.internal" not in answer.text
+
+
+@SQLITE
 def test_damaged_and_lost_files_are_said(client: TestClient, stock: Stock, blobs: Blobs) -> None:
     artifact = client.get(f"/v1/models/{stock.model_id}").json()["artifacts"][0]
     for path in blobs.root.glob("[0-9a-f][0-9a-f]/*"):
