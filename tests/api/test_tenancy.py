@@ -72,17 +72,18 @@ def world(settings: ApiSettings, database: Database, blobs: Blobs) -> Iterator[W
                     scopes=list(Scope),
                 )
             session_of = TestClient(app, headers={"Authorization": f"Bearer {made.text}"})
-            session_of._portal = client.portal  # type: ignore[attr-defined]
-            tenants.append(Tenant(session_of, stock, furnish(session_of, stock, made.row.id)))
+            session_of.portal = client.portal  # one event loop for both
+            tenants.append(Tenant(session_of, stock, furnish(session_of, stock)))
         yield World(app, *tenants)
 
 
-def furnish(client: TestClient, stock: Stock, key_id: str) -> dict[str, str]:
+def furnish(client: TestClient, stock: Stock) -> dict[str, str]:
     """Let a tenant have one of everything that the API can make."""
     job = client.post("/v1/jobs", json={"kind": "lyapunov", "series_id": stock.series_id})
     forecast = client.post(f"/v1/models/{stock.model_id}/forecasts", json={"horizon_steps": 5})
     webhook = client.post("/v1/webhooks", json={"url": "https://93.184.216.34/hook"})
-    for answer in (job, forecast, webhook):
+    key = client.post("/v1/keys", json={"name": "another"})
+    for answer in (job, forecast, webhook, key):
         assert answer.status_code in (201, 202), answer.text
     delivery = client.post(f"/v1/webhooks/{webhook.json()['id']}/test")
     assert delivery.status_code == 202, delivery.text
@@ -94,7 +95,7 @@ def furnish(client: TestClient, stock: Stock, key_id: str) -> dict[str, str]:
         "jobs": job.json()["id"],
         "forecasts": forecast.json()["id"],
         "webhooks": webhook.json()["id"],
-        "keys": key_id,
+        "keys": key.json()["id"],
         "delivery_id": delivery.json()["id"],
     }
 
@@ -291,7 +292,7 @@ def test_a_forecast_from_a_foreign_series_is_refused(world: World) -> None:
     path = f"/v1/models/{world.stranger.ids['models']}/forecasts"
     body = {"horizon_steps": 5, "series_id": world.owner.ids["series"]}
     answer = world.stranger.client.post(path, json=body)
-    nothing = world.stranger.client.post(path, json={**body, "series_id": missing(body["series_id"])})  # type: ignore[arg-type]
+    nothing = world.stranger.client.post(path, json={**body, "series_id": missing(world.owner.ids["series"])})
     assert answer.status_code == 404
     assert said(answer, {"id": world.owner.ids["series"]}) == said(nothing, {"id": missing(world.owner.ids["series"])})
 
