@@ -18,6 +18,7 @@ from api.auth.gate import Gate
 from api.capabilities.endpoints import router as capabilities
 from api.dependencies import Services
 from api.evaluations.endpoints import router as evaluations
+from api.figures.endpoints import router as figures
 from api.forecasts.endpoints import router as forecasts
 from api.heads import Heads
 from api.health.canary import Canary
@@ -134,7 +135,19 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
     uploads = APIRouter(max_body_size=settings.max_upload_bytes)
     documents = APIRouter(max_body_size=settings.max_json_bytes)
     uploads.include_router(series)
-    routers = (jobs, analyses, models, forecasts, evaluations, capabilities, keys, webhooks, health, docs.router)
+    routers = (
+        jobs,
+        analyses,
+        models,
+        forecasts,
+        evaluations,
+        figures,
+        capabilities,
+        keys,
+        webhooks,
+        health,
+        docs.router,
+    )
     for router in routers:
         documents.include_router(router)
     app.include_router(uploads)

@@ -78,7 +78,8 @@ PrincipalDep = Annotated[Principal, Depends(_principal)]
 TenantDep = Annotated[str, Depends(_tenant)]
 
 
-def _checked(resource: str) -> Callable[..., object]:
+def checked(resource: str) -> Callable[..., object]:
+    """A dependency that answers the id in the path, or refuses one that no such resource can have."""
     example = f"{PREFIXES[resource]}_0191f3c2a4b57c8d9e0f1a2b3c4d5e6f"
 
     async def checked(id: str = Path(description=f"Id of the {resource}.", examples=[example])) -> str:
@@ -93,11 +94,11 @@ def unknown(resource: str, id: str) -> NotFound:
     return NotFound(f"There is no {resource} {id[:60]!r}.")
 
 
-SeriesId = Annotated[str, Depends(_checked("series"))]
-JobId = Annotated[str, Depends(_checked("job"))]
-AnalysisId = Annotated[str, Depends(_checked("analysis"))]
-ModelId = Annotated[str, Depends(_checked("model"))]
-ForecastId = Annotated[str, Depends(_checked("forecast"))]
-KeyId = Annotated[str, Depends(_checked("key"))]
-EvaluationId = Annotated[str, Depends(_checked("evaluation"))]
-WebhookId = Annotated[str, Depends(_checked("webhook"))]
+SeriesId = Annotated[str, Depends(checked("series"))]
+JobId = Annotated[str, Depends(checked("job"))]
+AnalysisId = Annotated[str, Depends(checked("analysis"))]
+ModelId = Annotated[str, Depends(checked("model"))]
+ForecastId = Annotated[str, Depends(checked("forecast"))]
+KeyId = Annotated[str, Depends(checked("key"))]
+EvaluationId = Annotated[str, Depends(checked("evaluation"))]
+WebhookId = Annotated[str, Depends(checked("webhook"))]

@@ -52,6 +52,10 @@ class MethodNotAllowed(DomainError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
+class NotAcceptable(DomainError):
+    status, code, title = 406, "not_acceptable", "Not acceptable"
+
+
 class RangeNotSatisfiable(DomainError):
     status, code, title = 416, "range_not_satisfiable", "Range not satisfiable"
 
@@ -68,6 +72,7 @@ _BY_STATUS: dict[int, type[DomainError]] = {
     400: BadRequest,
     404: NotFound,
     405: MethodNotAllowed,
+    406: NotAcceptable,
     413: TooLarge,
     415: UnsupportedFormat,
     416: RangeNotSatisfiable,

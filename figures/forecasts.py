@@ -1,0 +1,105 @@
+"""The figure of a forecast: a fan of quantiles, the horizon of predictability, and what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from figures.catalogue import Definition, Sources
+from figures.parts import Axis, Band, Figure, Line, Mark, Panel, Reference, TopAxis, array
+from figures.thinning import keep_extremes
+from figures.words import num, sentence, time_axis, with_unit
+
+CHANNELS = 6
+
+
+def pairs_of_levels(quantiles: dict[str, Any]) -> list[tuple[str, str]]:
+    """Quantiles that belong together, the widest pair first: lowest with highest, and so on inwards."""
+    levels = sorted(quantiles, key=float)
+    return [(levels[i], levels[-1 - i]) for i in range(len(levels) // 2)]
+
+
+def _percent(level: str) -> str:
+    return num(100 * float(level), 4)
+
+
+def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) -> list[Panel]:
+    """One panel for each of the first channels: band by band, the median, and the measured series where there is one."""
+    time, median = array(forecast["time"]), array(forecast["median"])
+    quantiles = {level: array(rows) for level, rows in forecast["quantiles"].items()}
+    bands = [(low, high, quantiles[low], quantiles[high]) for low, high in pairs_of_levels(quantiles)]
+    panels = []
+    for k, name in enumerate(forecast["channels"][:most]):
+        marks: list[Mark] = []
+        rows = keep_extremes(median[:, k], *(curve[:, k] for _, _, *both in bands for curve in both))
+        for low, high, lower, upper in bands:
+            said = f"{_percent(low)} to {_percent(high)} % of the ensemble"
+            marks.append(Band(time[rows], lower[rows, k], upper[rows, k], "model", said, 0.5 / (1 + len(bands))))
+        if measured is not None:
+            shown = keep_extremes(measured.values[:, k])
+            marks.append(Line(measured.time[shown], measured.values[shown, k], "data", "measured", width=1.4))
+        marks.append(Line(time[rows], median[rows, k], "model", "median forecast", "dash", 1.8))
+        marks += _moments(forecast)
+        top = _lyapunov_axis(forecast) if k == 0 else None
+        panels.append(Panel(time_axis(forecast["time_unit"], tight=True), Axis(name), marks, top=top))
+    return panels
+
+
+def _moments(forecast: dict[str, Any]) -> list[Mark]:
+    start, horizon, trusted = (
+        forecast["start"]["time"],
+        forecast["predictability"]["time"],
+        forecast.get("trusted_steps"),
+    )
+    marks: list[Mark] = [Reference(start, "x", "ink", "start of the forecast", "solid")]
+    last = forecast["time"][-1] if forecast["time"] else start
+    if horizon is not None and start + horizon <= last:
+        marks.append(Reference(start + horizon, "x", "fourth", "an error has doubled", "dash"))
+    if trusted and trusted < forecast["horizon_steps"]:
+        at = forecast["time"][trusted - 1]
+        marks.append(Reference(at, "x", "third", "ensemble spread over a tenth of the attractor", "dot"))
+    return marks
+
+
+def _lyapunov_axis(forecast: dict[str, Any]) -> TopAxis | None:
+    """The doubling time of an error is ln 2 Lyapunov times."""
+    doubling = forecast["predictability"]["time"]
+    if doubling is None:
+        return None
+    return TopAxis("Lyapunov times after the start", forecast["start"]["time"], doubling / float(np.log(2.0)))
+
+
+def _fan(sources: Sources) -> Figure:
+    forecast = sources.document
+    panels, total = fan_panels(forecast, sources.measured), len(forecast["channels"])
+    doubling, steps = forecast["predictability"], forecast["horizon_steps"]
+    said = (
+        sentence(doubling.get("reason") or "how far it can be trusted is not known")
+        if doubling["time"] is None
+        else f"An error doubles every {with_unit(doubling['time'], doubling['unit'])}; far beyond that only statistics can be believed."
+    )
+    more = f" The first {len(panels)} of {total} channels." if total > len(panels) else ""
+    return Figure(
+        f"Forecast over {steps:,} steps",
+        f"{said}{more}",
+        panels,
+        size=(960, 200 + 150 * len(panels) + 110 * (len(panels) == 1)),
+        share_x=True,
+    )
+
+
+def _no_forecast(forecast: dict[str, Any]) -> str | None:
+    return None if len(forecast["time"]) > 1 else "A forecast of a single step has no curve."
+
+
+FIGURES = [
+    Definition(
+        "forecast",
+        "Forecast with its intervals",
+        "Median and quantiles of the ensemble, the horizon of predictability, and what was measured.",
+        _fan,
+        _no_forecast,
+        frozenset({"measured"}),
+    )
+]
