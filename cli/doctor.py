@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import diagnosis, keys, migrate, staffing, statistics
-from store.blobs import make_blobs
+from store.blobs import BlobDamaged, make_blobs
 from store.database import Database
 from store.secrets import NoSecret, service_secret
 from store.settings import StoreSettings
@@ -47,8 +47,9 @@ class Finding:
 class Doctor:
     """Checks that need nothing but settings, then those that need the database, for as long as it answers."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, *, every_blob: bool = False) -> None:
         self.settings = settings
+        self.every_blob = every_blob
         self.database = Database(settings)
         self.findings: list[Finding] = []
 
@@ -75,6 +76,8 @@ class Doctor:
                 self._webhooks,
             ):
                 self._attempt(check)
+            if self.every_blob:
+                self._attempt(self._every_blob)
         self.database.close()
         return self.findings
 
@@ -230,6 +233,21 @@ class Doctor:
                 return
         self._say("shared", "ok", f"the last {len(by_api) + len(by_workers)} blobs of API and workers are here")
 
+    def _every_blob(self) -> None:
+        """Read all that rows name: what a restored backup must stand."""
+        blobs = make_blobs(self.settings)
+        with self.database.read() as session:
+            names = sorted(diagnosis.named_blobs(session))
+        bad = []
+        for name in names:
+            try:
+                blobs.file(name)
+            except (FileNotFoundError, BlobDamaged):
+                bad.append(name)
+        found = f"{len(names) - len(bad)} of {len(names)} blobs that rows name are whole"
+        mend = f"Restore from a backup: {', '.join(bad[:5])}{', ...' if len(bad) > 5 else ''}"
+        self._say("every blob", "wrong" if bad else "ok", found, mend)
+
     def _keys(self) -> None:
         host = os.environ.get("ATTRACTOR_HOST", "127.0.0.1")
         exposed = host not in ("127.0.0.1", "::1", "localhost")
@@ -284,14 +302,14 @@ class Doctor:
             self._say("webhooks", "warning", f"do not work: {', '.join(broken)}", mend)
 
 
-def examine(settings: Callable[[], StoreSettings]) -> list[Finding]:
+def examine(settings: Callable[[], StoreSettings], *, every_blob: bool = False) -> list[Finding]:
     """All findings; settings that cannot be read are the only one."""
     try:
         read = settings()
     except ValidationError as error:
         places = [f"ATTRACTOR_{str(e['loc'][0]).upper() if e['loc'] else ''}: {e['msg']}" for e in error.errors()]
         return [Finding("settings", "wrong", place, "Correct the variable.") for place in places]
-    return Doctor(read).examine()
+    return Doctor(read, every_blob=every_blob).examine()
 
 
 def examine_worker(settings: StoreSettings) -> list[Finding]:

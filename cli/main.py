@@ -130,6 +130,7 @@ def doctor(
     worker: Annotated[
         bool, typer.Option("--worker", help="Only whether the worker of this machine is heard of and takes jobs.")
     ] = False,
+    blobs: Annotated[bool, typer.Option("--blobs", help="Also read every blob that a row names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     data_dir: DataDir = Path("attractor-data"),
 ) -> None:
@@ -140,9 +141,42 @@ def doctor(
     if worker:
         findings = ward.examine_worker(StoreSettings(data_dir=data_dir))
     else:
-        findings = ward.examine(lambda: StoreSettings(data_dir=data_dir))
+        findings = ward.examine(lambda: StoreSettings(data_dir=data_dir), every_blob=blobs)
     print(ward.report(findings, as_json=as_json))
     raise typer.Exit(any(finding.level == "wrong" for finding in findings))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="The tar file to be written.")],
+    data_dir: DataDir = Path("attractor-data"),
+) -> None:
+    """Copy the embedded database, all blobs and the secret into one file, while the service serves."""
+    from store.backup import BackupFailed
+    from store.backup import backup as write
+    from store.settings import StoreSettings
+
+    try:
+        made = write(StoreSettings(data_dir=data_dir), file)
+    except (BackupFailed, OSError) as error:
+        _fail(str(error))
+    print(f"{file}: {made.blobs} blobs and the database, {made.n_bytes / 2**20:.1f} MiB. Keep it as safe as the service.")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `attractor backup` wrote.")],
+    data_dir: DataDir = Path("attractor-data"),
+) -> None:
+    """Fill an empty data directory from a backup, every byte checked; jobs that were running go on when it is served."""
+    from store.backup import BackupFailed
+    from store.backup import restore as fill
+
+    try:
+        made = fill(file, data_dir.absolute())
+    except (BackupFailed, OSError) as error:
+        _fail(str(error))
+    print(f"{data_dir}: {made.blobs} blobs and the database of release {made.release}. Start it: `attractor serve`.")
 
 
 @app.command()

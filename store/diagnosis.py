@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select, text
+from sqlalchemy import CompoundSelect, func, select, text, union_all
 from sqlalchemy.orm import Session
 
 from store.clock import now
-from store.tables import ArtifactRow, JobRow, SeriesRow, WebhookRow
+from store.tables import ArtifactRow, ForecastRow, SeriesRow, WebhookRow
 
 NEWEST = 5
 
@@ -48,6 +48,16 @@ def broken_webhooks(session: Session) -> list[str]:
     return list(session.scalars(select(WebhookRow.id).where(broken).order_by(WebhookRow.id).limit(20)))
 
 
-def tables_can_be_read(session: Session) -> None:
-    """Raise unless the jobs can be."""
-    session.execute(select(JobRow.id).limit(1)).all()
+def named_blobs(session: Session) -> set[str]:
+    """Every blob that a series, a model or a forecast cannot do without. Checkpoints come and go, and can be missed."""
+    names: CompoundSelect[str] = union_all(
+        select(SeriesRow.blob_sha256),
+        select(ArtifactRow.sha256),
+        select(ForecastRow.blob_sha256).where(ForecastRow.blob_sha256.is_not(None)),
+    )
+    return set(session.scalars(names))
+
+
+def missing_blobs(session: Session, present: set[str]) -> set[str]:
+    """Blobs that rows name and that are not among those `present`."""
+    return named_blobs(session) - present

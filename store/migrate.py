@@ -48,6 +48,11 @@ def head() -> str | None:
     return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
+def known() -> set[str]:
+    """Every revision that this code can bring to its own."""
+    return {script.revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions()}
+
+
 @contextmanager
 def connection(database: Database) -> Iterator[Connection]:
     """A connection in one transaction that no other migration shares: all of it happens, or nothing."""
