@@ -119,28 +119,33 @@ def _run(
     into_latent = model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))  # (N_e, M)
     start = _noise(rng, 1, spec.samples, model.measurement_std)[0]
     z = model.encode(model.embed(rows)[-1] + start).astype(model.dtype)
-    measured = _noise(rng, 1, spec.samples, model.measurement_std)[0, :, : len(model.channels)] * model.std
+    measured = (_noise(rng, 1, spec.samples, model.measurement_std)[0, :, : len(model.channels)] * model.std).T
     n_channels = len(model.channels)
-    probabilities = [0.5, *spec.quantiles]
+    probabilities = np.array([0.5, *spec.quantiles])
     levels = np.empty((len(probabilities), n_steps, n_channels))
+    map_of_all, kicked = model.spread(len(z)), bool(model.step_std.any())
     block = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // (z.shape[0] * max(z.shape[1], n_channels))))
     width, trusted, first_divergence = _width(model), n_steps, None
     alive = np.ones(len(z), bool)
     for done in range(0, n_steps, block):
         reporter.check()
-        kicks = _noise(rng, min(block, n_steps - done), spec.samples, model.step_std) @ into_latent
+        size = min(block, n_steps - done)
+        kicks = (_noise(rng, size, spec.samples, model.step_std) @ into_latent).astype(z.dtype) if kicked else None
         with np.errstate(over="ignore", invalid="ignore"):
-            driving = None if inputs is None else inputs[done : done + len(kicks)]
-            states = _advance(model, z, kicks.astype(z.dtype), driving)
-            embedded = model.observe(states)[..., :n_channels]
-            gone = ~(np.abs(embedded) < _DIVERGED).all(axis=-1)
+            driving = None if inputs is None else inputs[done : done + size]
+            states = _advance(map_of_all, z, size, kicks, driving)
+            # Members last, so that what is done with all of them runs along the memory: (size, N, S).
+            embedded = np.ascontiguousarray(model.observe(states)[..., :n_channels].swapaxes(1, 2))
+            gone = ~(np.abs(embedded) < _DIVERGED).all(axis=1)
         if first_divergence is None and gone.any():
             first_divergence = done + int(gone.any(axis=1).argmax())
         z = states[-1]
         gone = np.logical_or.accumulate(gone | ~alive, axis=0)
         alive = ~gone[-1]
-        values = np.where(gone[..., None], np.nan, embedded) * model.std + model.mean
-        spread = values.std(axis=1) / width  # NaN as soon as a member has diverged
+        values = embedded * model.std[:, None] + model.mean[:, None]
+        if gone.any():
+            values[np.broadcast_to(gone[:, None], values.shape)] = np.nan
+        spread = values.std(axis=2) / width  # NaN as soon as a member has diverged
         if trusted == n_steps and (wide := ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)).any():
             trusted = done + int(wide.argmax())
         levels[:, done : done + len(values)] = _quantiles(values + measured, probabilities)
@@ -158,25 +163,43 @@ def _noise(rng: np.random.Generator, n_steps: int, samples: int, std: np.ndarray
     return noise
 
 
-def _advance(model: TrainedModel, z: np.ndarray, kicks: np.ndarray, inputs: np.ndarray | None) -> np.ndarray:
+def _advance(
+    model: TrainedModel, z: np.ndarray, n_steps: int, kicks: np.ndarray | None, inputs: np.ndarray | None
+) -> np.ndarray:
     """States after each of the steps z <- F(z) + C s + kick: z (S, M), kicks (n, S, M), inputs (n, K) -> (n, S, M)."""
-    states = np.empty_like(kicks)
-    for t, kick in enumerate(kicks):
-        z = model.step(z, None if inputs is None else inputs[t]) + kick
+    states = np.empty((n_steps, *z.shape), z.dtype)
+    for t in range(n_steps):
+        z = model.step(z, None if inputs is None else inputs[t])
+        if kicks is not None:
+            z = z + kicks[t]
         states[t] = z
     return states
 
 
-def _quantiles(values: np.ndarray, probabilities: list[float]) -> np.ndarray:
-    """Quantiles over members at p (S + 1), the rule under which a new draw falls below with probability p: (T, S, N) -> (Q, T, N)."""
+def _quantiles(values: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Quantiles over members at p (S + 1), the rule under which a new draw falls below with probability p: (T, N, S) -> (Q, T, N).
+
+    NaN where no member is left; a member is there with all its channels, or gone with all.
+    """
     if np.isfinite(values).all():
-        return np.quantile(np.ascontiguousarray(values.swapaxes(1, 2)), probabilities, axis=2, method="weibull")
-    levels = np.full((len(probabilities), len(values), values.shape[2]), np.nan)
+        return _quantiles_of_sorted(np.sort(values, axis=2), probabilities)
+    levels = np.full((len(probabilities), *values.shape[:2]), np.nan)
     for t, members in enumerate(values):
-        left = members[np.isfinite(members).all(axis=1)]
-        if len(left):
-            levels[:, t] = np.quantile(left, probabilities, axis=0, method="weibull")
+        left = members[:, np.isfinite(members).all(axis=0)]
+        if left.shape[1]:
+            levels[:, t] = _quantiles_of_sorted(np.sort(left, axis=1), probabilities)
     return levels
+
+
+def _quantiles_of_sorted(ordered: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(..., S) -> (Q, ...): to the bit what numpy's `quantile(method="weibull")` gives, which is ten times slower."""
+    n = ordered.shape[-1]
+    position = np.clip(n * probabilities + probabilities - 1, 0, n - 1)
+    below = np.minimum(position.astype(int), max(n - 2, 0))
+    share = (position - below).reshape(-1, *[1] * (ordered.ndim - 1))
+    low, high = (np.moveaxis(ordered[..., i], -1, 0) for i in (below, np.minimum(below + 1, n - 1)))
+    step = high - low
+    return np.where(share < 0.5, low + step * share, high - step * (1 - share))
 
 
 def _width(model: TrainedModel) -> np.ndarray:

@@ -30,6 +30,7 @@ class Architecture(ABC):
     citation: ClassVar[str]
     hidden_role: ClassVar[str | None] = None  # what `hidden_dim` counts; None: the architecture has no such size
     layered: ClassVar[bool] = False  # whether it has a number of layers
+    contracted: ClassVar[frozenset[str]] = frozenset()  # vectors that enter by a product with a matrix or a vector
     squashed: ClassVar[bool] = (
         False  # whether its units stay within (-1, 1), so that they cannot be observed as they are
     )
@@ -86,6 +87,20 @@ class Architecture(ABC):
     def jacobian_bound(params: Params) -> float | None:
         """A bound on the spectral norm of the Jacobian over all states; None where none is known."""
         return None
+
+    @classmethod
+    def spread(cls, params: Params, n_states: int) -> Params:
+        """Numpy parameters with which `step` maps n_states states (n, M) at a time to the same numbers, faster.
+
+        Vectors that act unit by unit are repeated for every state: arrays of one shape are combined several times faster
+        than rows are spread over a matrix, at every step anew.
+        """
+        return {
+            name: np.ascontiguousarray(np.broadcast_to(value, (n_states, len(value))))
+            if value.ndim == 1 and name not in cls.contracted
+            else value
+            for name, value in params.items()
+        }
 
     @classmethod
     def n_parameters(cls, size: Size) -> int:

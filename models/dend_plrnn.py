@@ -28,6 +28,7 @@ class DendPLRNN(Architecture):
         "Brenner et al. 2022, Tractable dendritic RNNs for reconstructing nonlinear dynamical systems, ICML"
     )
     hidden_role: ClassVar[str | None] = "dendritic bases"
+    contracted: ClassVar[frozenset[str]] = frozenset({"alpha"})
 
     @staticmethod
     def shapes(size: Size) -> dict[str, tuple[int, ...]]:

@@ -179,6 +179,10 @@ class TrainedModel:
             raise ValueError(f"the model is driven by {', '.join(self.inputs.channels)}: its step needs their values")
         return following + np.asarray(s, self.inputs.C.dtype) @ self.inputs.C.T
 
+    def spread(self, n_states: int) -> TrainedModel:
+        """The same map for n_states states (n, M) at a time, and faster for them: see `Architecture.spread`."""
+        return replace(self, params=self.map.spread(self.params, n_states))
+
     def jacobian(self, z: np.ndarray) -> np.ndarray:
         """dF/dz (..., M, M); inputs, being added, do not enter."""
         return self.map.jacobian(self.params, z)

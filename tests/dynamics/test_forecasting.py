@@ -309,3 +309,20 @@ def test_forecasting_imports_neither_torch_nor_numba_nor_scipy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 19, 20, 100, 101])
+def test_quantiles_are_numpys_to_the_bit(samples: int) -> None:
+    rng = np.random.default_rng(samples)
+    values = rng.normal(size=(30, 2, samples)) * 10.0 ** rng.integers(-3, 4, (30, 1, 1))
+    probabilities = np.array([0.5, 0.05, 0.95, 1e-4, 1 - 1e-4, 1 / (samples + 1), *rng.uniform(1e-4, 1 - 1e-4, 3)])
+    expected = np.quantile(values, probabilities, axis=2, method="weibull")
+    np.testing.assert_array_equal(forecasting._quantiles(values, probabilities), expected)
+    values[4, :, 0] = np.nan
+    values[9] = np.nan
+    found = forecasting._quantiles(values, probabilities)
+    np.testing.assert_array_equal(np.delete(found, [4, 9], axis=1), np.delete(expected, [4, 9], axis=1))
+    assert np.isnan(found[:, 9]).all()
+    if samples > 1:
+        left = np.quantile(values[4, :, 1:], probabilities, axis=1, method="weibull")
+        np.testing.assert_array_equal(found[:, 4], left)

@@ -69,6 +69,17 @@ def test_batched_equals_looped_and_numpy_equals_torch(architecture: str, size: S
 
 
 @EVERY_SIZE
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_spread_parameters_give_the_same_numbers(architecture: str, size: Size, dtype: type) -> None:
+    model = ARCHITECTURES[architecture]
+    params = {k: v.astype(dtype) for k, v in random_params(architecture, size).items()}
+    z = states(size, 17).astype(dtype)
+    found = model.step(model.spread(params, 17), z)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, model.step(params, z))
+
+
+@EVERY_SIZE
 def test_single_precision_stays_single(architecture: str, size: Size) -> None:
     model = ARCHITECTURES[architecture]
     params = {k: v.astype(np.float32) for k, v in random_params(architecture, size).items()}
