@@ -90,7 +90,7 @@ def compose(figure: Figure, theme: Theme, size: tuple[int, int]) -> Canvas:
     head = _head(canvas, figure, theme, size)
     if any(panel.z is not None for panel in figure.panels):  # boxes leave room about them as it is
         canvas.set_layout_engine(None)
-        canvas.subplots_adjust(left=-0.01, right=0.96, bottom=0.03, top=1 - (head + 14) / size[1], wspace=0.06)
+        canvas.subplots_adjust(left=0.012, right=0.94, bottom=0.03, top=1 - (head + 14) / size[1], wspace=0.06)
     else:
         engine.set(rect=(0.004, 0.008, 0.99, 1 - head / size[1] - 0.008))
     return canvas

@@ -16,7 +16,7 @@ from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.comparison import SOURCES, Setting, agreement, compare
 from dynamics.lyapunov.cross_checks import CrossChecks, cross_check
 from dynamics.lyapunov.divergence import Divergence
-from dynamics.lyapunov.embedding import choose_delay, choose_dimension
+from dynamics.lyapunov.embedding import DelayChoice, choose_delay, choose_dimension
 from dynamics.lyapunov.evidence import Recurrence, decay_ratio, recurrence, zero_one_test
 from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
@@ -40,6 +40,7 @@ class Work:
     checks: CrossChecks
     embedding: Embedding
     shares: list[float | None]
+    delay: DelayChoice | None  # None where nothing was embedded, or the delay was asked for
     verdict: Verdict
     findings: Findings
 
@@ -80,7 +81,7 @@ def analyze(
 
 def _embedding(
     prepared: Prepared, modelled: Modelled, spec: LyapunovSpec, clock: Clock
-) -> tuple[Embedding, list[float | None]]:
+) -> tuple[Embedding, list[float | None], DelayChoice | None]:
     states, stride = modelled.candidate.states, prepared.stride
     if states.kind == "none":
         kind = "principal-components" if prepared.projected else "none"
@@ -88,12 +89,14 @@ def _embedding(
         reason = (
             f"The {what} forecast themselves, to {np.exp(modelled.candidate.score):.2g} of their standard deviation."
         )
-        return Embedding(kind=kind, dimension=states.dimension, reason=reason), []
+        return Embedding(kind=kind, dimension=states.dimension, reason=reason), [], None
     period = prepared.sampling.period_steps
     series = prepared.segments
     if spec.embedding_delay == "auto":
-        delay, why = choose_delay(series, prepared.sampling.is_flow, period, clock)
+        choice = choose_delay(series, prepared.sampling.is_flow, period, clock)
+        delay, why = choice.steps, choice.reason
     else:
+        choice = None
         delay, why = max(1, round(int(spec.embedding_delay) / stride)), "delay as asked for"
     dimension, why_m, shares = choose_dimension(series, delay, max(1, round(period)), clock)
     if spec.embedding_dimension != "auto":
@@ -105,20 +108,24 @@ def _embedding(
     )
     reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction: {why}; {why_m}."
     lags = [j * delay * stride for j in range(max(dimension, 1))]
-    return Embedding(
-        kind=states.kind,
-        dimension=states.dimension,
-        delay_steps=delay * stride,
-        lags=lags,
-        reason=reason,
-    ), shares
+    return (
+        Embedding(
+            kind=states.kind,
+            dimension=states.dimension,
+            delay_steps=delay * stride,
+            lags=lags,
+            reason=reason,
+        ),
+        shares,
+        choice,
+    )
 
 
 def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: LyapunovSpec, clock: Clock) -> Work:
     """Evidence that does not rest on the model, then the verdict."""
     rng, fitted_seconds = np.random.default_rng([spec.seed, 2]), clock.elapsed
     segments, flow, period = prepared.segments, prepared.sampling.is_flow, prepared.sampling.period_steps
-    embedding, shares = _embedding(prepared, modelled, spec, clock)
+    embedding, shares, delay = _embedding(prepared, modelled, spec, clock)
     clock.tick(0.2)
     checks, fitted = cross_check(prepared, modelled, embedding, spec, clock), measured
     if checks.divergence is not None and _prefers_divergence(checks.divergence, modelled, measured, spec):
@@ -142,7 +149,17 @@ def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: Lya
     )
     clock.tick(0.9)
     return Work(
-        prepared, modelled, measured, fitted, fitted_seconds, checks, embedding, shares, judge(findings), findings
+        prepared,
+        modelled,
+        measured,
+        fitted,
+        fitted_seconds,
+        checks,
+        embedding,
+        shares,
+        delay,
+        judge(findings),
+        findings,
     )
 
 
@@ -304,7 +321,7 @@ def _derived(work: Work, unit: str, spec: LyapunovSpec, reason: str | None) -> t
 
 def _diagnostics(work: Work, unit: str) -> dict[str, object]:
     dt, m = work.prepared.dt, work.measured
-    best = work.modelled.candidate
+    best, linear = work.modelled.candidate, work.modelled.linear
     return {
         "sampling": {
             "kind": "flow" if work.prepared.sampling.is_flow else "map",
@@ -323,6 +340,7 @@ def _diagnostics(work: Work, unit: str) -> dict[str, object]:
             "step": [int(best.states.stride * (i + 1)) for i in range(len(best.curve))],
             "model": [float(v) for v in best.curve],
             "linear_model": [float(v) for v in work.modelled.linear.curve],
+            "linear_step": [int(linear.states.stride * (i + 1)) for i in range(len(linear.curve))],
         },
         "exponents_along_data": [float(v) / dt for v in m.along],
         "exponents_along_data_error": [float(v) / dt for v in m.along_error],
@@ -333,6 +351,7 @@ def _diagnostics(work: Work, unit: str) -> dict[str, object]:
             for c in m.convergence
         ],
         "false_neighbours": work.shares,
+        "delay_criteria": None if work.delay is None else work.delay.as_json(work.prepared.stride),
     } | work.checks.as_json(dt, unit)
 
 

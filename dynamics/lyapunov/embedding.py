@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.sampling import lag_autocorrelation
 from dynamics.lyapunov.states import delay_vectors
+
+
+@dataclass(frozen=True)
+class DelayChoice:
+    """A delay in steps, why it was chosen, and what was looked at: empty for a map."""
+
+    steps: int
+    reason: str
+    lags: list[int]
+    information: list[float]  # mutual information of x_t and x_(t+lag), nats
+    correlation: list[float]  # their autocorrelation
+
+    def as_json(self, stride: int) -> dict[str, object] | None:
+        """In rows of the series, of which every `stride`-th is used."""
+        if not self.lags:
+            return None
+        return {
+            "lag_steps": [lag * stride for lag in self.lags],
+            "mutual_information": self.information,
+            "autocorrelation": self.correlation,
+            "chosen_steps": self.steps * stride,
+        }
 
 
 def mutual_information(segments: list[np.ndarray], lags: list[int], n_bins: int = 16) -> list[float]:
@@ -25,27 +49,31 @@ def mutual_information(segments: list[np.ndarray], lags: list[int], n_bins: int 
     return out
 
 
-def choose_delay(segments: list[np.ndarray], is_flow: bool, period_steps: float, clock: Clock) -> tuple[int, str]:
+def choose_delay(segments: list[np.ndarray], is_flow: bool, period_steps: float, clock: Clock) -> DelayChoice:
     """Delay in steps and the reason for it: first minimum of the mutual information, at most a quarter period."""
     if not is_flow:
-        return 1, "delay 1: a map's series has no smaller time scale than its step"
+        return DelayChoice(1, "delay 1: a map's series has no smaller time scale than its step", [], [], [])
     longest = max(len(s) for s in segments)
     reach = int(max(2, min(period_steps, longest // 4)))
     step = max(1, reach // 60)
     lags = list(range(1, reach + 1, step))
-    information = []
+    information, correlation = [], []
     for lag in lags:
         clock.tick()
         information += mutual_information(segments, [lag])
+        correlation.append(float(lag_autocorrelation(segments, lag)[0]))
+
+    def chosen(steps: int, why: str) -> DelayChoice:
+        return DelayChoice(steps, f"delay {steps}: {why}", lags, information, correlation)
+
     level = np.convolve(np.pad(information, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")  # binning makes it jitter
     for i in range(1, len(lags) - 1):
         if lags[i] >= period_steps / 16 and level[i] <= level[i - 1] and level[i] < level[i + 1]:
-            return lags[i], f"delay {lags[i]}: first minimum of the mutual information"
-    for lag in lags:
-        if float(lag_autocorrelation(segments, lag)[0]) < np.exp(-1.0):
-            return lag, f"delay {lag}: the autocorrelation falls below 1/e (the mutual information has no minimum)"
-    quarter = max(1, round(period_steps / 4))
-    return quarter, f"delay {quarter}: a quarter of the mean period (neither criterion applies)"
+            return chosen(lags[i], "first minimum of the mutual information")
+    for lag, value in zip(lags, correlation, strict=True):
+        if value < np.exp(-1.0):
+            return chosen(lag, "the autocorrelation falls below 1/e (the mutual information has no minimum)")
+    return chosen(max(1, round(period_steps / 4)), "a quarter of the mean period (neither criterion applies)")
 
 
 def false_neighbours(

@@ -327,11 +327,11 @@ def test_straight_region_of_a_made_curve():
 
 def test_delay_and_dimension_of_a_sine_and_of_henon(clock):
     sine = [np.sin(2 * np.pi / (29 * np.sqrt(2)) * np.arange(4000) + 0.1)[:, None]]
-    delay, _ = choose_delay(sine, True, 41.0, clock)
+    delay = choose_delay(sine, True, 41.0, clock).steps
     assert 5 <= delay <= 12
     assert choose_dimension(sine, delay, 40, clock)[0] == 2
     _, path = free(henon_model(), [0.1, 0.1], 4000, 2, clock)
-    assert choose_delay([path[:, :1]], False, 1.0, clock)[0] == 1
+    assert choose_delay([path[:, :1]], False, 1.0, clock).steps == 1
     assert choose_dimension([path[:, :1]], 1, 1, clock)[0] == 2
 
 

@@ -107,6 +107,28 @@ def test_embedding_shows_the_share_of_false_neighbours(analysis: dict[str, Any])
     assert (np.asarray(bars.y) / 100).tolist() == pytest.approx(analysis["diagnostics"]["false_neighbours"])  # type: ignore[union-attr]
 
 
+def test_embedding_shows_the_criteria_of_the_delay(analysis: dict[str, Any]) -> None:
+    figure = built(Sources(analysis), "analysis", "embedding")
+    criteria = analysis["diagnostics"]["delay_criteria"]
+    information, correlation = marks(figure, Line)
+    assert information.y.tolist() == criteria["mutual_information"]
+    assert correlation.y.tolist() == criteria["autocorrelation"]
+    assert [r.at for r in marks(figure, Reference) if r.name] == [criteria["chosen_steps"]]
+    assert criteria["chosen_steps"] == analysis["embedding"]["lags"][1]
+
+
+def test_forecast_errors_by_lead_are_in_rows_of_the_series(analysis: dict[str, Any]) -> None:
+    figure = built(Sources(analysis), "analysis", "sampling")
+    lead, used = (
+        analysis["diagnostics"]["forecast_error_by_lead"],
+        analysis["diagnostics"]["sampling"]["use_every_steps"],
+    )
+    chosen, linear = marks(figure, Line, len(figure.panels) - 1)
+    assert chosen.x.tolist() == [used * step for step in lead["step"]]
+    assert linear.x.tolist() == [used * step for step in lead["linear_step"]]
+    assert linear.y.tolist() == lead["linear_model"]
+
+
 def test_noise_has_no_spectrum_and_says_why(noise: dict[str, Any]) -> None:
     spectrum = find("analysis", "spectrum")
     embedding = find("analysis", "embedding")
