@@ -48,6 +48,12 @@ def head() -> str | None:
     return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
+def serves(revision: str | None) -> bool:
+    """Whether this code can work with a database at `revision`: its own, or one that it does not know, which a later
+    release has made, and such a one keeps what this code needs (docs/guides/production.md, "Upgrades")."""
+    return revision == head() or (revision is not None and revision not in known())
+
+
 def known() -> set[str]:
     """Every revision that this code can bring to its own."""
     return {script.revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions()}
