@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from domain.errors import BadRequest, IdempotencyMismatch, NotFound, QuotaExceeded, StateForbids
 from domain.ids import new_id
-from domain.jobs import TERMINAL, JobKind, JobStatus, Progress
+from domain.jobs import TERMINAL, JobKind, JobQueue, JobStatus, Progress
 from domain.specs import EvaluateJob, ForecastJob, JobRequest, TrainJob, queue_of
 from store.clock import now
 from store.database import alone, insert_if_new
@@ -22,6 +22,7 @@ from store.settings import StoreSettings
 from store.tables import AnalysisRow, IdempotencyRow, JobEventRow, JobRow, ModelRow, ResourceRow, SeriesRow
 from store.tenants import quota
 from store.transitions import move
+from store.workers import listening
 
 MAX_EVENTS = 500
 QUOTA_RETRY_SECONDS = 10
@@ -115,6 +116,11 @@ def _write(session: Session, settings: StoreSettings, request: JobRequest, job: 
     session.add(job)
     session.flush()
     session.add(JobEventRow(job_id=job.id, seq=1, type="status", data={"status": JobStatus.QUEUED}))
+    if job.queue == JobQueue.GPU and job.queue not in listening(session):
+        # Accepted nevertheless: whoever starts such workers by the length of the queue has none while it is empty.
+        text = "No worker with a GPU is there at the moment; the job waits for one. Cancel it, or ask for device cpu."
+        job.event_seq = 2
+        session.add(JobEventRow(job_id=job.id, seq=2, type="message", data={"level": "warning", "text": text}))
     session.flush()
     return job
 
