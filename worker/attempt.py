@@ -123,7 +123,9 @@ class Attempt:
                     return Done(*unpacked(rows))
                 case {"interrupted": True}:
                     return Stopped()
-                case {"failed": {"code": code, "detail": detail, "try_again": again, "log": text}}:
+                case {"failed": {"code": code, "detail": detail, "try_again": again, "log": text} as told}:
+                    if told.get("damaged_blob"):
+                        metrics.BLOBS_DAMAGED.inc()
                     if text:
                         log.error("failed: %s", text)
                     return Failed(ErrorCode(code), detail, again)

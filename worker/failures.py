@@ -37,7 +37,7 @@ def failure(error: BaseException) -> dict[str, Any]:
             detail = (
                 "A file that the job reads is damaged or gone on the service. Upload the series again, or train anew."
             )
-            return _failure(ErrorCode.INTERNAL, detail, log=str(error))
+            return _failure(ErrorCode.INTERNAL, detail, log=str(error)) | {"damaged_blob": True}
     # The message of an unexpected error may hold anything, such as the database's password: it stays in the log.
     detail = f"An unexpected {type(error).__name__}; the worker's log has its traceback under this job's id."
     log = "".join(traceback.format_exception(error))

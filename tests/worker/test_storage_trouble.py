@@ -80,5 +80,6 @@ def test_what_becomes_of_the_job_is_said_and_secrets_stay_in_the_log(error: Exce
     found = failure(error)
     assert (found["code"], found["try_again"]) == (ErrorCode.INTERNAL, again)
     assert words in found["detail"]
+    assert ("damaged_blob" in found) == (words == "damaged or gone")
     assert "storage.internal" not in found["detail"]
     assert str(error) in found["log"]
