@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 
 MEMORY_BYTES = 3 << 30
 CPU_SECONDS = 300
+BYTES_PER_VALUE = 16  # decimals; all other numbers and times have 8 at most
+SLACK_BYTES = 1 << 26
 BATCH_VALUES = 1 << 19
 DAMAGED, TOO_LARGE = 2, 3
 
 
 def main() -> None:
     source, target, max_rows, max_values = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    _limit()
+    _limit(max_values)
     try:
         _convert(source, target, max_rows, max_values)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -27,13 +29,16 @@ def main() -> None:
         sys.exit(DAMAGED)
 
 
-def _limit() -> None:
+def _limit(max_values: int) -> None:
     if sys.platform != "win32":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Text that is stored once and repeated in every row takes no room in the upload, but all of the disk here.
+        most = SLACK_BYTES + max_values * BYTES_PER_VALUE
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 def _convert(source: str, target: str, max_rows: int, max_values: int) -> None:
