@@ -44,7 +44,7 @@ _POINT = 72.0 / PIXELS_PER_INCH  # of a pixel
 _TITLE, _LABEL, _TICK = 15 * _POINT, 12 * _POINT, 11 * _POINT
 _DASHES = {"solid": "-", "dash": (0, (5, 3)), "dot": (0, (1, 2))}
 _SYMBOLS = {"circle": "o", "diamond": "D", "square": "s", "x": "X"}
-_KEY, _ROW = 64.0, 20.0  # pixels of a key and a row of the legend
+_KEY, _ROW = 54.0, 20.0  # pixels of a key and a row of the legend
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _lock = threading.Lock()
 _OPTIONS: Any = {
@@ -133,11 +133,10 @@ def _head(canvas: Canvas, figure: Figure, theme: Theme, size: tuple[int, int]) -
 
 
 def _columns(names: list[str], width: float) -> int:
-    """As many columns as fit; matplotlib fills them downwards, each as wide as its widest entry."""
+    """As many columns as fit; matplotlib fills them downwards, the first ones with one more, each as wide as its widest entry."""
     for columns in range(len(names), 1, -1):
-        rows = -(-len(names) // columns)
-        widths = [max(_KEY + LETTER * len(n) for n in names[k : k + rows]) for k in range(0, len(names), rows)]
-        if sum(widths) <= width:
+        parts = np.array_split(np.array([len(name) for name in names]), columns)
+        if sum(_KEY + LETTER * int(part.max()) for part in parts) <= width:
             return columns
     return 1
 
@@ -221,6 +220,7 @@ def _power(value: float) -> str:
 
 def _space(axes: Any, panel: Panel) -> None:
     assert panel.z is not None
+    axes.patch.set_visible(False)  # it would cover the labels of the box beside it
     axes.set_zlim(limits(panel, "z"))
     axes.set_xlabel(panel.x.label, fontsize=_LABEL)
     axes.set_ylabel(panel.y.label, fontsize=_LABEL)

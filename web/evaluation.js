@@ -2,6 +2,7 @@
 import { get } from "./api.js";
 import { el } from "./dom.js";
 import { attractors } from "./attractor.js";
+import { figuresDrawer } from "./figures.js";
 import { measuresCard } from "./measures.js";
 
 export async function evaluationView(context, id, embedded = false) {
@@ -14,5 +15,6 @@ export async function evaluationView(context, id, embedded = false) {
     el("p", {}, el("a", { href: `#${model.id}` }, "The model"), " ", el(`span.badge.${report.verdict}`, {}, report.verdict), " ", report.detail),
     report.samples.true?.length ? el("section.card", {}, attractors(report.samples, model.channels, 1)) : null,
     measuresCard(report),
+    figuresDrawer([["Figures of the evaluation", `/v1/evaluations/${id}`]]),
   );
 }

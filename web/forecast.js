@@ -3,6 +3,7 @@ import { Problem, get, post } from "./api.js";
 import { el, field, num, plural, problemBox, warningList, when, withUnit } from "./dom.js";
 import { legend, lineChart } from "./charts.js";
 import { downloadLink } from "./download.js";
+import { figuresDrawer } from "./figures.js";
 
 const SHOWN_CHANNELS = 6;
 
@@ -147,6 +148,7 @@ async function picture(forecast, series) {
     forecast.channels.length > SHOWN_CHANNELS ? el("p.fine", {}, `The first ${SHOWN_CHANNELS} of ${forecast.channels.length} channels; the downloads hold all.`) : null,
     warningList(forecast.warnings),
     el("p.inline", {}, ["csv", "json", "npy", "parquet"].map((format) => downloadLink("a.button", `/v1/forecasts/${forecast.id}?format=${format}`, `${forecast.id}.${format}`, `Forecast ${format.toUpperCase()}`))),
+    figuresDrawer([["Figures of the forecast", `/v1/forecasts/${forecast.id}`]]),
     el("p.fine", {}, `Made ${when(forecast.created_at)}.`),
   );
 }

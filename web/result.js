@@ -7,6 +7,7 @@ import { attractors } from "./attractor.js";
 import { diagnosticsCard } from "./diagnostics.js";
 import { forecastCard, forecastView } from "./forecast.js";
 import { evaluationView } from "./evaluation.js";
+import { figuresDrawer } from "./figures.js";
 import { measuresCard } from "./measures.js";
 
 /** The view of a job's result. */
@@ -16,7 +17,7 @@ export function resultOf(context, { type, id }) {
 
 export async function analysisView(context, id, embedded = false) {
   const analysis = await get(`/v1/analyses/${id}`);
-  return el("div", {}, embedded ? null : el("h1", {}, "Lyapunov analysis"), verdictCard(analysis, null), spectrumCard(analysis, null), diagnosticsCard(analysis));
+  return el("div", {}, embedded ? null : el("h1", {}, "Lyapunov analysis"), verdictCard(analysis, null), spectrumCard(analysis, null), diagnosticsCard(analysis), figuresDrawer([["Figures of the analysis", `/v1/analyses/${id}`]]));
 }
 
 export async function modelView(context, id, embedded = false) {
@@ -143,5 +144,6 @@ function downloadsCard(model, analysis) {
   const files = model.artifacts.map((a) => [a.href, a.name, a.name]);
   files.push([`/v1/models/${model.id}`, "model and report (JSON)", `${model.id}.json`]);
   if (analysis) files.push([`/v1/analyses/${analysis.id}`, "analysis (JSON)", `${analysis.id}.json`]);
-  return el("section.card", {}, el("h2", {}, "Take it along"), el("p.inline", {}, files.map(([href, text, name]) => downloadLink("a.button", href, name, text))));
+  const drawn = [["Figures of the model", `/v1/models/${model.id}`], ...(analysis ? [["Figures of the analysis", `/v1/analyses/${analysis.id}`]] : [])];
+  return el("section.card", {}, el("h2", {}, "Take it along"), el("p.inline", {}, files.map(([href, text, name]) => downloadLink("a.button", href, name, text))), figuresDrawer(drawn));
 }

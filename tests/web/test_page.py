@@ -125,6 +125,12 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
         page.get_by_role("link", name="model.safetensors").click()
     download.value.save_as(tmp_path / "model.safetensors")
     assert (tmp_path / "model.safetensors").stat().st_size > 100
+    page.get_by_text("Figures for papers and notebooks").last.click()
+    expect(page.get_by_role("region", name="Figures of the analysis").get_by_role("row")).not_to_have_count(0)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="The attractor and its reconstruction: PNG").click()
+    download.value.save_as(tmp_path / "attractor.png")
+    assert (tmp_path / "attractor.png").read_bytes().startswith(b"\x89PNG")
 
     page.set_viewport_size({"width": 390, "height": 844})
     assert_fits(page)
