@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from models.algebra import THRESHOLD_RANGE, frobenius, gate, largest, linear_part, relu, tame
+from models.algebra import THRESHOLD_RANGE, clipped, frobenius, gate, largest, linear_part, relu, tame
 from models.base import Architecture, Params, Size
 
 
@@ -111,8 +111,7 @@ class ClippedPLRNN(PLRNN):
 
     @staticmethod
     def step(params: Params, z: Any, xp: Any = np) -> Any:
-        clipped = relu(z + params["h2"], xp) - relu(z, xp)
-        return params["A"] * z + clipped @ params["W"].T + params["h"]
+        return params["A"] * z + clipped(z, params["h2"], xp) @ params["W"].T + params["h"]
 
     @staticmethod
     def jacobian(params: Params, z: Any, xp: Any = np) -> Any:

