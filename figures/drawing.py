@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -56,6 +58,13 @@ _OPTIONS: Any = {
 }
 
 
+@contextmanager
+def drawing(theme: ThemeName) -> Iterator[None]:
+    """Whatever is composed and saved herein is so with the room's options, and by nobody else at the same time."""
+    with _lock, mpl.rc_context(_OPTIONS | {"grid.color": THEMES[theme].grid}):
+        yield
+
+
 def draw(
     figure: Figure,
     kind: str,
@@ -66,7 +75,7 @@ def draw(
 ) -> bytes:
     """The figure in a file of `kind` png or svg: `width` and `height` in pixels of the page, of which a PNG has `scale` squared for each."""
     size = (width or figure.size[0], height or figure.size[1])
-    with _lock, mpl.rc_context(_OPTIONS | {"grid.color": THEMES[theme].grid}):
+    with drawing(theme):
         canvas = compose(figure, THEMES[theme], size)
         file = io.BytesIO()
         metadata = {"Title": figure.title} | ({"Date": None} if kind == "svg" else {})
