@@ -187,18 +187,15 @@ class Blobs:
             self._whole[sha256] = _signature(status)
 
 
-def make_blobs(settings: StoreSettings, *, patient: bool = False) -> Blobs:
-    """Where `settings.blobs_url` says; a directory under `data_dir` by default. `patient`: an interruption of a storage
-    over the network is waited for, half a minute about, as long as a job has, and an HTTP request has not."""
+def make_blobs(settings: StoreSettings) -> Blobs:
+    """Where `settings.blobs_url` says; a directory under `data_dir` by default."""
     if not settings.blobs_url:
         return Blobs(settings.blobs_dir)
     from store.blobs_s3 import S3Blobs, connect  # boto3 is large, and only a deployment with a bucket needs it
 
     bucket, prefix = settings.bucket_and_prefix
-    client = connect(settings, attempts=7 if patient else 3)
-    return S3Blobs(
-        client, bucket, prefix, cache=settings.data_dir / "blobs-cache", cache_bytes=settings.blobs_cache_bytes
-    )
+    cache = settings.data_dir / "blobs-cache"
+    return S3Blobs(connect(settings), bucket, prefix, cache=cache, cache_bytes=settings.blobs_cache_bytes)
 
 
 def describe(file: Path) -> BlobRef:

@@ -28,6 +28,7 @@ from store.settings import StoreSettings
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+ATTEMPTS = 3  # a request waits no longer; a job does (`worker.context`)
 # A cached file that was used so lately is about to be opened, by this process or another: it stays.
 IN_USE_SECONDS = 60.0
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})/[0-9a-f]{32}")
@@ -35,12 +36,12 @@ _NOT_FOUND = ("404", "NoSuchKey", "NotFound")
 _TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
 
 
-def connect(settings: StoreSettings, *, attempts: int) -> Any:
+def connect(settings: StoreSettings) -> Any:
     """A client; credentials come from where boto3 looks for them: the environment, a file, the machine's role."""
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         # The hash of every upload goes along and is checked on arrival: the one integrity check that all servers know.
         s3={"payload_signing_enabled": True, "addressing_style": "path" if settings.blobs_endpoint_url else "auto"},
         request_checksum_calculation="when_required",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from domain.specs import JobRequest
 from dynamics.reporting import Interrupted, Reporter
@@ -14,8 +15,9 @@ from store.database import Database
 from store.tables import Base, JobRow, ResultRow
 
 log = logging.getLogger(__name__)
-KEEP_PATIENCE_SECONDS = 30.0
-KEEP_PAUSE_SECONDS = 2.0
+T = TypeVar("T")
+PATIENCE_SECONDS = 30.0
+PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,24 @@ class Context:
     threads: int = 1  # seeds that training may run at once
 
     def keep(self, data: bytes) -> BlobRef:
-        """A blob of the result. A storage that is full or away is waited for, for a while: the work is done, and doing it
-        again costs more. Raises OSError when it is not available in time, Interrupted when the job is to stop."""
-        give_up = time.monotonic() + KEEP_PATIENCE_SECONDS
+        """A blob of the result."""
+        return self.patiently(lambda: self.blobs.put(data))
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """What `work` does with blobs, again for a while as long as their storage is full or away: an attempt, and the
+        hours that it may have taken, are worth more. Raises its OSError in the end, Interrupted when the job is to stop."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return self.blobs.put(data)
+                return work()
             except OSError as error:
                 waits = isinstance(error, BlobsUnavailable) or error.errno in DISK_FULL
                 if not waits or time.monotonic() > give_up:
                     raise
                 if self.reporter.should_stop():
                     raise Interrupted from error
-                log.warning("the result cannot be kept, trying again: %s", error)
-            time.sleep(KEEP_PAUSE_SECONDS)
+                log.warning("the storage of files fails, trying again: %s", error)
+            time.sleep(PAUSE_SECONDS)
 
 
 @dataclass(frozen=True)

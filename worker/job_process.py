@@ -57,7 +57,7 @@ def perform(
 ) -> None:
     """Do the job and say how it ended: `done` with its rows, `interrupted`, or `failed`. `when_alone` is called, from
     another thread, when the worker is gone."""
-    database, blobs = Database(settings), make_blobs(settings, patient=True)
+    database, blobs = Database(settings), make_blobs(settings)
     reporter = WireReporter(wire, task, database, blobs)
     threading.Thread(target=reporter.listen, args=(when_alone,), name="wire", daemon=True).start()
     try:

@@ -17,7 +17,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from store import blobs as blobs_module
 from store import blobs_s3
 from store.blobs import BlobDamaged, BlobMissing, Blobs, BlobsUnavailable, make_blobs
 from store.blobs_s3 import S3Blobs
@@ -331,10 +330,3 @@ def test_a_storage_that_is_away_or_refuses_is_said_and_leaves_nothing(bucket: Bu
                 act()
     assert files(away) == []
     assert issubclass(BlobsUnavailable, OSError)
-
-
-def test_patience_is_for_jobs(bucket: Bucket, tmp_path: Path) -> None:
-    settings = StoreSettings(data_dir=tmp_path, blobs_url=bucket.url, blobs_endpoint_url=bucket.endpoint)
-    tries = [make_blobs(settings, patient=patient)._client.meta.config.retries for patient in (False, True)]
-    assert [found["total_max_attempts"] for found in tries] == [3, 7]
-    assert isinstance(make_blobs(StoreSettings(data_dir=tmp_path)), blobs_module.Blobs)

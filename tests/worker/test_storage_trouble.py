@@ -40,7 +40,7 @@ class Stopping(Reporter):
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Context]:
-    monkeypatch.setattr(context, "KEEP_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(context, "PAUSE_SECONDS", 0.01)
 
     def make(*errors: Exception, reporter: Reporter | None = None) -> Context:
         nothing: Any = None
@@ -62,7 +62,7 @@ def test_no_longer_than_its_patience_nor_when_the_job_is_to_stop(
         make(FULL, reporter=Stopping()).keep(b"x")
     with pytest.raises(PermissionError):
         make(PermissionError(errno.EACCES, "denied")).keep(b"x")
-    monkeypatch.setattr(context, "KEEP_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.05)
     with pytest.raises(BlobsUnavailable):
         make(*[AWAY] * 1000).keep(b"x")
 

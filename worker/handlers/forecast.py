@@ -83,7 +83,7 @@ def _observations(
         context_steps=model.context_steps,
         dt=row.dt,
     )
-    table = series.load_values(context.blobs, row)
+    table = context.patiently(lambda: series.load_values(context.blobs, row))
     recorded = None
     if all(name in row.channels for name in model.input_channels):
         inputs = series.channel_indices(row, model.input_channels)

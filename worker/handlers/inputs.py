@@ -58,7 +58,8 @@ def load_series(
         row = series.get(session, series_id, tenant=context.task.tenant)
     used = channels or list(row.channels)
     separate(used, input_channels)
-    return SeriesInput(row, used, list(input_channels), series.load_segments(context.blobs, row, used))
+    segments = context.patiently(lambda: series.load_segments(context.blobs, row, used))
+    return SeriesInput(row, used, list(input_channels), segments)
 
 
 def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None) -> AnalysisRow | None:
@@ -74,7 +75,7 @@ def load_model(context: Context, model_id: str) -> tuple[ModelRow, TrainedModel]
     with context.database.read() as session:
         row = results.get(session, ModelRow, model_id, tenant=context.task.tenant)
         weights = results.artifact(session, model_id, MODEL_WEIGHTS)
-    return row, TrainedModel.from_safetensors(context.blobs.read(weights.sha256))
+    return row, TrainedModel.from_safetensors(context.patiently(lambda: context.blobs.read(weights.sha256)))
 
 
 def rows_between(segments: Segments, start: int, stop: int) -> Segments:
