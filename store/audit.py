@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from domain.ids import new_id
+from domain.ids import earliest_id, new_id
 from domain.keys import Caller
-from store.clock import now
 from store.pages import Page, page
 from store.tables import AuditRow
 
@@ -58,7 +58,7 @@ def list_page(
     return page(session, query, AuditRow, "audit", cursor, limit)
 
 
-def expire(session: Session, days: float, *, limit: int = 1000) -> int:
-    """Forget events older than `days`, the oldest first, at most `limit` of them; says how many."""
-    old = select(AuditRow.id).where(AuditRow.created_at < now(-days * 86_400)).order_by(AuditRow.id).limit(limit)
+def expire(session: Session, before: datetime, *, limit: int) -> int:
+    """Forget the oldest events from before that instant, at most `limit` of them; says how many. Ids tell when."""
+    old = select(AuditRow.id).where(AuditRow.id < earliest_id("audit", before)).order_by(AuditRow.id).limit(limit)
     return len(session.scalars(delete(AuditRow).where(AuditRow.id.in_(old)).returning(AuditRow.id)).all())

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from domain.ids import earliest_id
 from domain.jobs import TERMINAL
+from store import audit
 from store.clock import now
 from store.settings import StoreSettings
 from store.tables import (
@@ -39,6 +40,7 @@ class Expired:
     series: int = 0
     checkpoints: int = 0
     keys: int = 0
+    audit: int = 0
 
 
 def expire(session: Session, settings: StoreSettings) -> Expired:
@@ -51,7 +53,12 @@ def expire(session: Session, settings: StoreSettings) -> Expired:
         series=_unused(session, moment, settings.series_retention_days, "series", SeriesRow),
         checkpoints=_checkpoints(session, moment, settings.checkpoint_retention_days),
         keys=_keys(session),
+        audit=_audit(session, moment, settings.audit_retention_days),
     )
+
+
+def _audit(session: Session, moment: datetime, days: float) -> int:
+    return audit.expire(session, moment - timedelta(days=days), limit=BATCH) if days else 0
 
 
 def _jobs(session: Session, moment: datetime, days: float) -> int:

@@ -76,6 +76,7 @@ class StoreSettings(BaseSettings):
     webhook_disable_days: float = Field(
         default=5.0, gt=0, description="A webhook to which nothing could be delivered for so long is disabled."
     )
+    audit_retention_days: float = Field(default=400.0, ge=0, description="How long audit events are kept; 0: for ever.")
     webhook_log_days: float = Field(default=30.0, gt=0, description="How long ended deliveries of webhooks are kept.")
     database_pool_size: int = Field(default=20, ge=1)
     busy_timeout_seconds: float = Field(default=20.0, gt=0, description="SQLite: how long a writer waits for another.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select, text, update
 
 from domain.errors import Conflict, InvalidKey, InvalidParameters, NotFound, TenantDisabled
-from domain.ids import new_id
+from domain.ids import earliest_id, new_id
 from domain.keys import WORK, Caller, Principal, Scope
 from store import audit, keys
 from store.clock import now
@@ -236,10 +236,13 @@ def test_audit_events_are_pages_of_one_tenant_and_expire(database: Database) -> 
         assert audit.list_page(session, tenant=None, action="key.created").items == []
         row = page.items[0]
         assert (row.key_id, row.address, row.request_id, row.outcome) == ("key_1", "192.0.2.1", "req_2", "ok")
+    moment = datetime.now(UTC)
     with database.write() as session:
-        session.execute(update(AuditRow).where(AuditRow.tenant == "other").values(created_at=now(-40 * 86_400)))
-        assert audit.expire(session, 30, limit=1) == 1
-        assert audit.expire(session, 30) == 1
-        assert audit.expire(session, 30) == 0
+        for i, row in enumerate(session.scalars(select(AuditRow).where(AuditRow.tenant == "other")).all()):
+            row.id = earliest_id("audit", moment - timedelta(days=40 + i))
+    with database.write() as session:
+        assert audit.expire(session, moment - timedelta(days=30), limit=1) == 1
+        assert audit.expire(session, moment - timedelta(days=30), limit=9) == 1
+        assert audit.expire(session, moment - timedelta(days=30), limit=9) == 0
     with database.read() as session:
         assert {row.tenant for row in audit.list_page(session, tenant=None).items} == {"acme"}
