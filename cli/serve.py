@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.settings import ApiSettings
 from cli.child import SOCKET_FD
 from cli.supervisor import CrashLoop, Program, Supervisor
-from store import keys, migrate
+from store import keys, logs, migrate
 from store.database import Database
 from store.settings import StoreSettings
 
@@ -41,9 +41,15 @@ def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str
     with _only_instance(data_dir) as claim, _listen(address, host, port) as listener:
         url = _url(host, listener)
         claim.write_text(json.dumps({"pid": os.getpid(), "url": url}))
-        env = os.environ | {"ATTRACTOR_DATA_DIR": str(data_dir), "ATTRACTOR_HOST": host, "PYTHONUNBUFFERED": "1"}
+        # Children have no terminal: whether the lines are for one is decided here.
+        log_format = logs.resolved(StoreSettings().log_format, sys.stdout)
+        relay = None
+        if log_format == "json":
+            say, relay = logs.json_voices(say)
+        given = {"ATTRACTOR_DATA_DIR": str(data_dir), "ATTRACTOR_HOST": host, "ATTRACTOR_LOG_FORMAT": log_format}
+        env = os.environ | given | {"PYTHONUNBUFFERED": "1"}
         _migrate(data_dir)
-        supervisor = Supervisor(_programs(env, listener, workers), say)
+        supervisor = Supervisor(_programs(env, listener, workers), say, relay)
 
         async def when_started() -> None:
             await _wait_until_ready(url)

@@ -40,6 +40,7 @@ class Supervisor:
 
     programs: list[Program]
     say: Callable[[str], None]
+    relay: Callable[[str, str], None] | None = None  # a child's name and a line of its; default: `say` both
     grace_seconds: float = GRACE_SECONDS
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -125,7 +126,11 @@ class Supervisor:
                 line = b"(a line of more than 1 MiB was dropped)\n"
             if not line:
                 return
-            self.say(f"{name:<{width}} | {line.decode(errors='replace').rstrip()}")
+            text = line.decode(errors="replace").rstrip()
+            if self.relay is None:
+                self.say(f"{name:<{width}} | {text}")
+            else:
+                self.relay(name, text)
 
 
 async def _as_coroutine(awaitable: Awaitable[None]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -56,6 +56,23 @@ def configure(log_format: LogFormat, level: str, *, stream: TextIO | None = None
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # A warning's location is the library's business, its text is the operator's.
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"
+
+
+def json_voices(write: Callable[[str], None]) -> tuple[Callable[[str], None], Callable[[str, str], None]]:
+    """Two ways to write JSON lines: for a launcher's own words, and for (name, line) of a child of its, whose JSON is passed
+    on as it is and whose other words, such as a traceback before its logs are set up, are put into JSON."""
+    lines = JsonLines()
+
+    def say(text: str, logger: str = "cli.serve") -> None:
+        write(lines.format(logging.LogRecord(logger, logging.INFO, "", 0, text, None, None)))
+
+    def relay(name: str, line: str) -> None:
+        if line.startswith("{"):
+            write(line)
+        else:
+            say(line, name)
+
+    return say, relay
 
 
 class JsonLines(JsonFormatter):

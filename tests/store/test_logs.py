@@ -74,3 +74,15 @@ def test_warnings_are_lines_like_all_others() -> None:
         warnings.warn("old\nthing", DeprecationWarning, stacklevel=1)
     (line,) = stream.getvalue().splitlines()
     assert "old\nthing" in json.loads(line)["message"]
+
+
+def test_a_launcher_passes_json_on_and_puts_the_rest_into_it() -> None:
+    written: list[str] = []
+    say, relay = logs.json_voices(written.append)
+    say("attractor is ready")
+    relay("api", '{"message": "mine"}')
+    relay("worker", "Traceback: 100 % wrong")
+    ready, passed, wrapped = (json.loads(line) for line in written)
+    assert (ready["logger"], ready["message"], ready["level"]) == ("cli.serve", "attractor is ready", "INFO")
+    assert passed == {"message": "mine"}
+    assert (wrapped["logger"], wrapped["message"]) == ("worker", "Traceback: 100 % wrong")
