@@ -8,10 +8,11 @@ import numpy as np
 
 from figures.catalogue import Definition, Sources
 from figures.parts import Axis, Band, Figure, Line, Mark, Panel, Reference, TopAxis, array
-from figures.thinning import keep_extremes
+from figures.thinning import MOST_POINTS, keep_extremes
 from figures.words import num, sentence, time_axis, with_unit
 
 CHANNELS = 6
+MOST_NUMBERS = 30_000  # of all panels: some 250 kB of JSON
 
 
 def pairs_of_levels(quantiles: dict[str, Any]) -> list[tuple[str, str]]:
@@ -29,16 +30,19 @@ def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) ->
     time, median = array(forecast["time"]), array(forecast["median"])
     quantiles = {level: array(rows) for level, rows in forecast["quantiles"].items()}
     bands = [(low, high, quantiles[low], quantiles[high]) for low, high in pairs_of_levels(quantiles)]
+    shown = forecast["channels"][:most]
+    # A band has four numbers for each row, a line two.
+    rows_each = int(np.clip(MOST_NUMBERS / (len(shown) * (4 * len(bands) + 4)), 100, MOST_POINTS))
     panels = []
-    for k, name in enumerate(forecast["channels"][:most]):
+    for k, name in enumerate(shown):
         marks: list[Mark] = []
-        rows = keep_extremes(median[:, k], *(curve[:, k] for _, _, *both in bands for curve in both))
+        rows = keep_extremes(median[:, k], *(curve[:, k] for _, _, *both in bands for curve in both), most=rows_each)
         for low, high, lower, upper in bands:
             said = f"{_percent(low)} to {_percent(high)} % of the ensemble"
             marks.append(Band(time[rows], lower[rows, k], upper[rows, k], "model", said, 0.5 / (1 + len(bands))))
         if measured is not None:
-            shown = keep_extremes(measured.values[:, k])
-            marks.append(Line(measured.time[shown], measured.values[shown, k], "data", "measured", width=1.4))
+            known = keep_extremes(measured.values[:, k], most=rows_each)
+            marks.append(Line(measured.time[known], measured.values[known, k], "data", "measured", width=1.4))
         marks.append(Line(time[rows], median[rows, k], "model", "median forecast", "dash", 1.8))
         marks += _moments(forecast)
         top = _lyapunov_axis(forecast) if k == 0 else None
@@ -47,15 +51,12 @@ def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) ->
 
 
 def _moments(forecast: dict[str, Any]) -> list[Mark]:
-    start, horizon, trusted = (
-        forecast["start"]["time"],
-        forecast["predictability"]["time"],
-        forecast.get("trusted_steps"),
-    )
+    """Where the forecast starts, where an error has doubled, where the ensemble has spread: as far as it reaches."""
+    start, last = forecast["start"]["time"], forecast["time"][-1]
+    horizon, trusted = forecast["predictability"]["time"], forecast.get("trusted_steps")
     marks: list[Mark] = [Reference(start, "x", "ink", "start of the forecast", "solid")]
-    last = forecast["time"][-1] if forecast["time"] else start
     if horizon is not None and start + horizon <= last:
-        marks.append(Reference(start + horizon, "x", "fourth", "an error has doubled", "dash"))
+        marks.append(Reference(start + horizon, "x", "fourth", "predictability horizon: an error has doubled", "dash"))
     if trusted and trusted < forecast["horizon_steps"]:
         at = forecast["time"][trusted - 1]
         marks.append(Reference(at, "x", "third", "ensemble spread over a tenth of the attractor", "dot"))

@@ -8,6 +8,8 @@ from hand_made import linear, lozi
 
 from dynamics.error_growth import error_growth
 from dynamics.measures import prediction_error
+from models.trained import Inputs
+from systems import driven_linear
 
 
 def test_errors_of_a_linear_map_are_those_of_the_formula() -> None:
@@ -38,6 +40,16 @@ def test_errors_of_a_chaotic_map_grow_at_its_exponent() -> None:
     found = error_growth(lozi(a=1.7 + 1e-9), [x], None, 25)
     rate = np.polyfit(found.time[4:], np.log(found.median[4:]), 1)[0]
     assert rate == pytest.approx(0.47023, rel=0.15)  # Sprott 2003
+
+
+def test_a_driven_map_is_told_its_inputs() -> None:
+    values, inputs = driven_linear(400, 3)
+    coupled = Inputs(["u"], np.zeros(1), np.ones(1), np.array([[0.5], [1.0]]))
+    found = error_growth(
+        linear([0.9, -0.6], inputs=coupled), [values[:200], values[200:]], [inputs[:200], inputs[200:]], 20
+    )
+    assert found.upper == pytest.approx(0, abs=1e-9)
+    assert found.starts > 100
 
 
 def test_diverged_runs_count_as_infinite_and_gaps_are_respected() -> None:

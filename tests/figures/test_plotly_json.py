@@ -10,9 +10,9 @@ import numpy as np
 import plotly.io
 import pytest
 
-from figures.catalogue import Sources
+from figures.catalogue import Measured, Sources
 from figures.of import DEFINITIONS
-from figures.parts import Axis, Figure, Line, Panel
+from figures.parts import Axis, Band, Figure, Line, Panel
 from figures.plotly import to_json, to_plotly
 
 MOST_BYTES = 300_000
@@ -49,6 +49,29 @@ def test_plotly_takes_every_figure(every: list[tuple[str, Figure]], theme: str) 
         found = plotly.io.from_json(text, skip_invalid=False)  # raises for what is no Plotly
         assert len(found.data) >= 1, name
         assert found.layout.title.text, name
+
+
+def test_the_longest_and_widest_forecast_stays_small() -> None:
+    steps, names = 20_000, [f"channel {i}" for i in range(30)]
+    values = np.random.default_rng(0).standard_normal((steps, len(names)))
+    forecast = {
+        "start": {"index": 0, "time": 0.0},
+        "horizon_steps": steps,
+        "channels": names,
+        "time_unit": "s",
+        "time": (np.arange(steps) * 0.01).tolist(),
+        "median": values,
+        "quantiles": {str(q): values + q for q in (0.01, 0.05, 0.1, 0.25, 0.75, 0.9, 0.95, 0.99)},
+        "predictability": {"time": 0.5, "steps": 50, "unit": "s", "reason": None},
+        "trusted_steps": 40,
+    }
+    measured = Measured(np.arange(6000) * 0.03, values[:6000, :6])
+    figure = DEFINITIONS["forecast"][0].build(Sources(forecast, measured=measured))
+    assert len(figure.panels) == 6
+    assert "first 6 of 30 channels" in figure.subtitle
+    assert len(to_json(figure)) < MOST_BYTES
+    drawn = {m.name: m for m in figure.panels[0].marks if isinstance(m, Band)}["1 to 99 % of the ensemble"]
+    assert drawn.high.max() == values[:, 0].max() + 0.99  # the extremes are there
 
 
 def test_every_axis_is_labelled_and_every_figure_explained(every: list[tuple[str, Figure]]) -> None:
