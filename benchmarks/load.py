@@ -25,7 +25,7 @@ from upload import machine, server
 from domain.documents import MODEL_WEIGHTS
 from domain.ids import new_id
 from domain.results import LyapunovSpectrum
-from models import ClippedShPLRNN, TrainedModel
+from models import ClippedShPLRNN, Size, TrainedModel
 from store.blobs import Blobs
 from store.database import Database
 from store.settings import StoreSettings
@@ -98,7 +98,7 @@ def store_model(settings: StoreSettings, latent_dim: int, hidden_dim: int) -> st
     rng = np.random.default_rng(0)
     trained = TrainedModel(
         architecture="clipped-shplrnn",
-        params={k: v.astype(np.float32) for k, v in ClippedShPLRNN.init(rng, latent_dim, hidden_dim).items()},
+        params={k: v.astype(np.float32) for k, v in ClippedShPLRNN.init(rng, Size(latent_dim, hidden_dim)).items()},
         observation={},
         channels=[f"x{i}" for i in range(latent_dim)],
         mean=np.zeros(latent_dim),
