@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -57,8 +58,9 @@ class Sender(threading.Thread):
     def stop(self) -> None:
         """Take no further messages; those under way have a moment to end. What is cut off is sent again later."""
         self._stopped = True
-        if self._loop is not None and self._wake is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake.set)
+        if self._loop is not None and self._wake is not None:
+            with suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._wake.set)
         if self.is_alive():
             self.join(timeout=GRACE_SECONDS + 1.0)
 

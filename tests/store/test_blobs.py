@@ -17,10 +17,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from domain.ids import new_id
 from store import blobs_s3
 from store.blobs import BlobDamaged, BlobMissing, Blobs, BlobsUnavailable, make_blobs
 from store.blobs_s3 import S3Blobs
+from store.database import Database
 from store.settings import StoreSettings
+from store.sweep import sweep_blobs
+from store.tables import ForecastRow
 
 LATER = 3600.0
 
@@ -299,6 +303,19 @@ def test_what_was_put_twice_and_uploads_that_broke_off_are_tidied(bucket: Bucket
     assert len(list(blobs.names())) == 2
     assert len(bucket.object_keys()) == 3
     assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_the_sweep_deletes_the_orphans_of_a_bucket(bucket: Bucket, tmp_path: Path, database: Database) -> None:
+    blobs = in_bucket(bucket, tmp_path)
+    kept = blobs.put(b"named by a row").sha256
+    blobs.put(b"orphan")
+    with database.write() as session:
+        session.add(ForecastRow(id=new_id("forecast"), model_id="mdl_0", document={}, blob_sha256=kept))
+    assert sweep_blobs(database, blobs) == 0, "they are young"
+    database.settings.orphan_hours = -1.0  # as if an hour had passed: the clock is the bucket's
+    assert sweep_blobs(database, blobs) == 1
+    assert set(blobs.names()) == {kept}
 
 
 def test_large_files_go_in_parts_and_come_back_whole(
