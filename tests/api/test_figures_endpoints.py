@@ -17,6 +17,8 @@ from domain.documents import href
 from store.tables import AnalysisRow, EvaluationRow, ForecastRow, ModelRow
 
 PLOTLY = "application/vnd.plotly.v1+json"
+# What is drawn does not depend on the database.
+ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 ROWS = {"analysis": AnalysisRow, "model": ModelRow, "forecast": ForecastRow, "evaluation": EvaluationRow}
 
 
@@ -78,6 +80,7 @@ def test_forecast_errors_are_computed_from_model_and_series(client: TestClient, 
     assert "prediction-error" in [f["name"] for f in client.get(f"{address(stock, 'model')}/figures").json()["missing"]]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
@@ -99,6 +102,7 @@ def test_accept_chooses_the_form(client: TestClient, stock: Stock, accept: str, 
     assert answer.headers["vary"] == "Accept"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("accept", ["text/html", "application/pdf", "image/png;q=0", "image/jpeg"])
 def test_other_forms_are_406(client: TestClient, stock: Stock, accept: str) -> None:
     answer = spectrum(client, stock, headers={"Accept": accept})
@@ -107,6 +111,7 @@ def test_other_forms_are_406(client: TestClient, stock: Stock, accept: str) -> N
     assert "image/svg+xml" in answer.json()["detail"]
 
 
+@ON_SQLITE
 def test_the_query_wins_and_sets_size_theme_and_scale(client: TestClient, stock: Stock) -> None:
     asked = {"format": "png", "theme": "dark", "width": 420, "height": 300, "scale": 1.5}
     answer = spectrum(client, stock, params=asked, headers={"Accept": "application/json"})
@@ -121,6 +126,7 @@ def test_the_query_wins_and_sets_size_theme_and_scale(client: TestClient, stock:
     assert (layout["width"], layout["paper_bgcolor"]) == (500, "#10161d")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "asked",
     [
@@ -137,6 +143,7 @@ def test_what_cannot_be_drawn_is_422(client: TestClient, stock: Stock, asked: di
     assert answer.json()["errors"][0]["pointer"].startswith("/query/")
 
 
+@ON_SQLITE
 def test_a_figure_is_known_again_by_its_tag(client: TestClient, stock: Stock) -> None:
     tags = {}
     for form in (
