@@ -93,11 +93,26 @@ def test_what_may_have_been_done_is_asked_again_only_where_that_is_harmless(outc
     assert script.outcomes == [OK]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 415, 422, 500])
-def test_a_no_is_a_no(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, sdk.BadRequest),
+        (401, sdk.AuthenticationFailed),
+        (403, sdk.PermissionDenied),
+        (404, sdk.NotFound),
+        (409, sdk.Conflict),
+        (413, sdk.TooLarge),
+        (415, sdk.UnsupportedFormat),
+        (418, sdk.RequestRefused),
+        (422, sdk.InvalidRequest),
+        (500, sdk.ServiceFailed),
+    ],
+)
+def test_a_no_is_a_no(status: int, kind: type[sdk.RequestRefused]) -> None:
     script = Script([problem(status)])
     with pytest.raises(sdk.RequestRefused) as caught:
         script.play(call(script.policy, GET))
+    assert type(caught.value) is kind
     assert (caught.value.status, caught.value.code, caught.value.detail) == (status, "some_code", "Why.")
 
 
@@ -228,6 +243,12 @@ def test_the_deadline_ends_the_waiting_and_not_the_job() -> None:
     with pytest.raises(sdk.DeadlineExceeded):
         followed(script, timeout=60)
     assert script.now < 80
+
+
+def test_a_deadline_in_the_middle_of_a_request_is_told_the_same_way() -> None:
+    script = Script([REFUSED, BROKEN], seconds_per_request=4)
+    with pytest.raises(sdk.DeadlineExceeded, match="job_1 has not ended in time"):
+        followed(script, timeout=6)
 
 
 # -- over httpx --------------------------------------------------------------------------------------------------

@@ -145,6 +145,37 @@ def test_pages_are_fetched_as_they_are_needed(client: Client, stock: Stock, http
     steps.close()
 
 
+def test_forecasts_and_evaluations_are_kept(client: Client, stock: Stock) -> None:
+    made = client.forecast(stock.model_id, horizon_steps=5)
+    assert made.id is not None
+    again = client.get_forecast(made.id)
+    np.testing.assert_array_equal(again.median, made.median)
+    (listed,) = client.forecasts(model_id=stock.model_id)
+    assert (listed.id, listed.horizon_steps, listed.median.size) == (made.id, 5, 0)
+    (evaluation,) = client.evaluations()
+    assert isinstance(evaluation, sdk.Evaluation)
+    assert client.evaluation(evaluation.id) == client.evaluation(stock.evaluation_id)
+    assert evaluation.d_stsp.value == 0.1
+
+
+def test_what_is_no_longer_needed_is_deleted(client: Client, stock: Stock) -> None:
+    made = client.forecast(stock.model_id, horizon_steps=5)
+    job = client.analyze(stock.series_id, priority=5)
+    assert (job.state.priority, job.state.queue, job.state.retry_of) == (5, "cpu", None)
+    with pytest.raises(sdk.Conflict):
+        job.delete()
+    job.cancel()
+    job.delete()
+    client.delete(str(made.id))
+    client.delete(stock.evaluation_id)
+    client.model(stock.model_id).delete()
+    for read, id in ((client.job, job.id), (client.get_forecast, str(made.id)), (client.model, stock.model_id)):
+        with pytest.raises(sdk.NotFound):
+            read(id)
+    with pytest.raises(ValueError, match="ids begin with ser, job"):
+        client.delete("nothing")
+
+
 def test_a_misspelt_argument_is_an_error_here(client: Client, stock: Stock) -> None:
     with pytest.raises(TypeError, match="budget_second"):
         client.train(stock.series_id, budget_second=3)

@@ -80,8 +80,12 @@ def _poll(policy: Policy, job_id: str, after: int, deadline: Deadline, emit: Emi
         request = Request("GET", f"/v1/jobs/{job_id}/events", params={"cursor": str(after)})
         left = deadline.left()
         if left <= 0:
-            raise DeadlineExceeded(f"Job {job_id} has not ended in time; it goes on, and can be waited for again.")
-        page: Any = (yield from call(patient, request, None if left == float("inf") else left)).document
+            raise _not_in_time(job_id)
+        try:
+            reply = yield from call(patient, request, None if left == float("inf") else left)
+        except DeadlineExceeded as error:
+            raise (_not_in_time(job_id) if deadline.left() <= 0 else error) from error
+        page: Any = reply.document
         for document in page["data"]:
             event = build(Event, document)
             after, pause = event.seq, _FIRST_POLL
@@ -91,3 +95,7 @@ def _poll(policy: Policy, job_id: str, after: int, deadline: Deadline, emit: Emi
         if page["next_cursor"] is None:
             yield Sleep(min(pause, max(0.0, deadline.left())))
             pause = min(1.5 * pause, _LAST_POLL)
+
+
+def _not_in_time(job_id: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"Job {job_id} has not ended in time; it goes on, and can be waited for again.")

@@ -23,6 +23,14 @@ P = ParamSpec("P")
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT = 60.0
 MAX_RETRIES = 4
+_COLLECTIONS = {
+    "ser": "series",
+    "job": "jobs",
+    "ana": "analyses",
+    "mdl": "models",
+    "fct": "forecasts",
+    "evl": "evaluations",
+}
 _Function = Callable[Concatenate[Any, P], Steps[Any]]
 
 
@@ -63,6 +71,14 @@ def _all_jobs(function: _Function[P]) -> Listing[P, Job[Any], AsyncJob[Any]]:
 
 
 def _all_analyses(function: _Function[P]) -> Listing[P, Analysis, Analysis]:
+    return Listing(function)
+
+
+def _all_evaluations(function: _Function[P]) -> Listing[P, Evaluation, Evaluation]:
+    return Listing(function)
+
+
+def _all_forecasts(function: _Function[P]) -> Listing[P, Forecast, Forecast]:
     return Listing(function)
 
 
@@ -190,6 +206,34 @@ class _Calls(Bound):
     def analyses(self, *, series_id: str | None = None, limit: int | None = None) -> Steps[None]:
         """Every analysis, newest first."""
         return (yield from self._pages("analysis", "/v1/analyses", limit, series_id=series_id))
+
+    @operation
+    def evaluation(self, id: str) -> Steps[Evaluation]:
+        """One evaluation."""
+        return (yield from self._read("evaluation", f"/v1/evaluations/{id}"))
+
+    @_all_evaluations
+    def evaluations(self, *, model_id: str | None = None, limit: int | None = None) -> Steps[None]:
+        """Every evaluation, newest first."""
+        return (yield from self._pages("evaluation", "/v1/evaluations", limit, model_id=model_id))
+
+    @operation
+    def get_forecast(self, id: str) -> Steps[Forecast]:
+        """One forecast that was kept."""
+        return (yield from self._read("forecast", f"/v1/forecasts/{id}"))
+
+    @_all_forecasts
+    def forecasts(self, *, model_id: str | None = None, limit: int | None = None) -> Steps[None]:
+        """Every forecast, newest first, without its numbers."""
+        return (yield from self._pages("forecast", "/v1/forecasts", limit, model_id=model_id))
+
+    @operation
+    def delete(self, id: str) -> Steps[None]:
+        """Delete what has this id, of whatever kind. Raises Conflict while something needs it."""
+        collection = _COLLECTIONS.get(id.partition("_")[0])
+        if collection is None:
+            raise ValueError(f"{id!r} is no id: ids begin with {', '.join(_COLLECTIONS)}")
+        yield from call(self._policy, Request("DELETE", f"/v1/{collection}/{id}"))
 
     @operation
     def capabilities(self) -> Steps[dict[str, Any]]:

@@ -148,9 +148,14 @@ class _Job(_Resource, Generic[T]):
         """Let a paused job go on."""
         return (yield from self._control("resume"))
 
+    @operation
+    def delete(self) -> Steps[None]:
+        """Forget a job that has ended; its result stays. Raises Conflict for one that has not."""
+        yield from call(self._policy, Request("DELETE", f"/v1/jobs/{self.id}"))
+
     @_job
     def retry(self) -> Steps[Any]:
-        """A new job that does again what this one failed at, from its last checkpoint."""
+        """A new job that does again what this one failed at or was canceled in; asked again, the same new job."""
         request = Request("POST", f"/v1/jobs/{self.id}/retry")
         return self._make("job", (yield from call(self._policy, request)).document)
 

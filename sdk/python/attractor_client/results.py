@@ -244,6 +244,9 @@ class JobState:
     max_attempts: int
     created_at: datetime
     progress: Progress = Progress()
+    priority: int = 0
+    queue: str = "cpu"
+    retry_of: str | None = None
     series_id: str | None = None
     model_id: str | None = None
     started_at: datetime | None = None
