@@ -94,6 +94,8 @@ def _count(method: str, route: str, status: int, problem: str | None) -> None:
             metrics.UPLOADS.labels("yes" if status == 201 else "no").inc()
     elif (method, route) == UPLOAD:
         metrics.UPLOAD_REJECTS.labels(problem).inc()
+    if problem == "blob_damaged":
+        metrics.BLOBS_DAMAGED.inc()
     if status in (401, 403):
         metrics.AUTHENTICATION_REFUSALS.labels(problem or str(status)).inc()
     elif status == 429:

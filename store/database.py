@@ -136,6 +136,7 @@ def _sqlite_engine(settings: StoreSettings) -> Engine:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         settings.database_url,
+        hide_parameters=True,  # errors are logged, and what callers sent is not
         json_serializer=_to_json,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
@@ -159,6 +160,7 @@ def _sqlite_engine(settings: StoreSettings) -> Engine:
 def _postgresql_engine(settings: StoreSettings) -> Engine:
     return create_engine(
         settings.database_url,
+        hide_parameters=True,
         json_serializer=_to_json,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,

@@ -9,8 +9,11 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from store import logs
+from store.database import Database
+from store.tables import TenantRow
 
 
 class Terminal(io.StringIO):
@@ -64,6 +67,21 @@ def test_text_on_a_terminal() -> None:
     with logs.bound(job_id="job_1"):
         logging.getLogger("worker.runner").warning("lost", extra={"fate": "requeued"})
     assert stream.getvalue().endswith("WARNING worker.runner: lost  [fate=requeued job_id=job_1]\n")
+
+
+def test_errors_of_the_database_do_not_tell_what_was_sent(database: Database) -> None:
+    stream = io.StringIO()
+    logs.configure("json", "INFO", stream=stream)
+    for _ in range(2):
+        try:
+            with database.write() as session:
+                session.add(TenantRow(name="a name that is nobody's business"))
+        except IntegrityError:
+            logging.getLogger("store").exception("not written")
+    (line,) = stream.getvalue().splitlines()
+    assert "IntegrityError" in line
+    assert "INSERT INTO tenant" in line
+    assert "[parameters:" not in line
 
 
 def test_warnings_are_lines_like_all_others() -> None:
