@@ -23,6 +23,7 @@ from cli.supervisor import CrashLoop, Program, Supervisor
 from store import keys, logs, migrate
 from store.database import Database
 from store.settings import StoreSettings
+from worker.settings import WorkerSettings
 
 READY_SECONDS = 60.0
 BACKLOG = 1024
@@ -155,8 +156,12 @@ def _programs(env: dict[str, str], listener: socket.socket, workers: int) -> lis
 
     api = Program("api", command("api"), env | {SOCKET_FD: str(listener.fileno())}, (listener.fileno(),))
     names = ["worker"] if workers == 1 else [f"worker-{number}" for number in range(1, workers + 1)]
-    share = max(1, (os.cpu_count() or 1) // workers)
-    worker_env = env | {"ATTRACTOR_THREADS": str(share), "ATTRACTOR_CONCURRENCY": "1"}
+    alone = WorkerSettings(concurrency=1)
+    shares = {
+        "ATTRACTOR_THREADS": str(max(1, (os.cpu_count() or 1) // workers)),
+        "ATTRACTOR_JOB_MEMORY_MB": str(alone.job_memory_mb or alone.memory_limit_mb // workers),
+    }
+    worker_env = env | shares | {"ATTRACTOR_CONCURRENCY": "1"}
     return [api, *(Program(name, command("worker"), worker_env) for name in names)]
 
 

@@ -91,6 +91,8 @@ class Heartbeat:
                 return
             except DBAPIError as error:
                 log.warning("%s: no heartbeat, the database is away: %s", self._lease.job_id, type(error.orig).__name__)
+            except Exception:  # without this thread the job would be lost, whatever it was; if it lasts, so is the lease
+                log.exception("%s: no heartbeat", self._lease.job_id)
 
     def _beat(self, started: float) -> None:
         progress, self._progress = self._progress, None
