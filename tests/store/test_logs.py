@@ -69,7 +69,7 @@ def test_text_on_a_terminal() -> None:
     assert stream.getvalue().endswith("WARNING worker.runner: lost  [fate=requeued job_id=job_1]\n")
 
 
-def test_errors_of_the_database_do_not_tell_what_was_sent(database: Database) -> None:
+def test_errors_of_the_database_leave_the_parameters_out(database: Database) -> None:
     stream = io.StringIO()
     logs.configure("json", "INFO", stream=stream)
     for _ in range(2):
