@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -51,6 +53,19 @@ def http(app: FastAPI) -> Iterator[TestClient]:
 def client(http: TestClient) -> Iterator[Client]:
     with Client("http://testserver", transport=_Borrowed(http)) as client:
         yield client
+
+
+@pytest.fixture
+def connect(settings: ApiSettings, database: Database) -> Iterator[Callable[..., Client]]:
+    """A client of a service with other settings."""
+    with ExitStack() as stack:
+
+        def connect(key: str | None = None, *, max_retries: int = 0, **changes: Any) -> Client:
+            app = create_app(ApiSettings(**settings.model_dump() | changes))
+            transport = _Borrowed(stack.enter_context(TestClient(app)))
+            return stack.enter_context(Client("http://testserver", key, max_retries=max_retries, transport=transport))
+
+        yield connect
 
 
 class _Borrowed(httpx.BaseTransport):
