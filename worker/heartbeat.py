@@ -91,7 +91,7 @@ class Heartbeat:
                 return
             except DBAPIError as error:
                 log.warning("%s: no heartbeat, the database is away: %s", self._lease.job_id, type(error.orig).__name__)
-            except Exception:  # without this thread the job would be lost, whatever it was; if it lasts, so is the lease
+            except Exception:  # if it lasts, the lease is lost, and that is noticed; if not, the job need not be
                 log.exception("%s: no heartbeat", self._lease.job_id)
 
     def _beat(self, started: float) -> None:
