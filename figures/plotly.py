@@ -59,6 +59,8 @@ def numbers(values: np.ndarray) -> list[Any]:
     flat = np.asarray(values, dtype=float)
     if flat.ndim > 1:
         return [numbers(row) for row in flat]
+    if np.isfinite(flat).all() and (flat == np.rint(flat)).all() and (np.abs(flat) < 1e6).all():
+        return flat.astype(int).tolist()
     return [_number(v) for v in flat.tolist()]
 
 
