@@ -99,6 +99,12 @@ def due(session: Session, *, busy_webhooks: Collection[str] = (), busy_tenants: 
 
 def claim(session: Session, service_secret: bytes, delivery_id: str) -> Claimed | None:
     """Take a delivery, which counts as an attempt; None when another sender was quicker, or nothing may be sent."""
+    # The webhook first, as its deletion does: two transactions that lock in different orders wait for each other.
+    its = select(WebhookDeliveryRow.webhook_id).where(WebhookDeliveryRow.id == delivery_id).scalar_subquery()
+    lock = select(WebhookRow).where(WebhookRow.id == its).with_for_update(read=True, key_share=True)
+    webhook = session.scalar(lock)
+    if webhook is None:
+        return None
     row = session.scalar(
         update(WebhookDeliveryRow)
         .where(WebhookDeliveryRow.id == delivery_id, WebhookDeliveryRow.next_attempt_at <= now())
@@ -108,7 +114,6 @@ def claim(session: Session, service_secret: bytes, delivery_id: str) -> Claimed 
     )
     if row is None:
         return None
-    webhook = session.get_one(WebhookRow, row.webhook_id)
     if row.token is not None:
         row.log = _logged(row.log, {"attempt": row.attempts - 1, "error": _LOST})
     disabled = webhook.disabled_at is not None
@@ -134,7 +139,7 @@ def claim(session: Session, service_secret: bytes, delivery_id: str) -> Claimed 
 
 def record(session: Session, settings: StoreSettings, sent: Claimed, attempt: Attempt) -> Recorded | None:
     """Write what came of an attempt, and when the next one is to be; None when the claim had run out."""
-    # The webhook first, as its deletion does: two transactions that lock in different orders wait for each other.
+    # The webhook first, as in `claim`.
     lock = select(WebhookRow).where(WebhookRow.id == sent.webhook_id).with_for_update(key_share=True)
     webhook = session.scalar(lock)
     mine = (WebhookDeliveryRow.id == sent.id, WebhookDeliveryRow.token == sent.token)
@@ -239,8 +244,8 @@ def list_page(
 
 def redeliver(session: Session, webhook_id: str, delivery_id: str, *, tenant: str = "default") -> WebhookDeliveryRow:
     """Send a message again, under the id that it had: a pending one at once, an ended one as a new delivery."""
+    webhooks.require_enabled(session, webhook_id, tenant=tenant)
     row = get(session, webhook_id, delivery_id, tenant=tenant)
-    webhooks.require_enabled(webhooks.get(session, webhook_id, tenant=tenant))
     if row.status == DeliveryStatus.PENDING:
         # Whoever is sending it right now keeps its claim.
         hasten = update(WebhookDeliveryRow).where(WebhookDeliveryRow.id == row.id, WebhookDeliveryRow.token.is_(None))

@@ -132,7 +132,10 @@ def rotate(session: Session, webhook_id: str, *, tenant: str = "default") -> Web
 
 def _update(session: Session, webhook_id: str, values: dict[str, Any]) -> WebhookRow:
     changed = update(WebhookRow).where(WebhookRow.id == webhook_id).values(**values).returning(WebhookRow)
-    return session.scalars(changed, execution_options={"populate_existing": True}).one()
+    row = session.scalar(changed, execution_options={"populate_existing": True})
+    if row is None:  # deleted since it was looked at
+        raise NotFound(f"There is no webhook {webhook_id}.")
+    return row
 
 
 def secret(service_secret: bytes, webhook_id: str, generation: int) -> str:
@@ -154,7 +157,9 @@ def announce(session: Session, job: JobRow) -> int:
     that end; how many. Thin: what happened and where to look, never the data."""
     event = EVENT_OF_STATUS[JobStatus(job.status)]
     listening = select(WebhookRow).where(WebhookRow.tenant == job.tenant, WebhookRow.disabled_at.is_(None))
-    rows = [row for row in session.scalars(listening) if event in row.events]
+    # Locked against deletion, or a job could not end because a webhook went away in this very moment.
+    locked = listening.order_by(WebhookRow.id).with_for_update(read=True, key_share=True)
+    rows = [row for row in session.scalars(locked) if event in row.events]
     if not rows:
         return 0
     result = result_ref(job.result_type, job.result_id) if job.result_type and job.result_id else None
@@ -178,8 +183,7 @@ def announce(session: Session, job: JobRow) -> int:
 
 def send_test(session: Session, webhook_id: str, *, tenant: str = "default") -> WebhookDeliveryRow:
     """Write a `webhook.test` message to one webhook, whatever events it asks for."""
-    row = get(session, webhook_id, tenant=tenant)
-    require_enabled(row)
+    row = require_enabled(session, webhook_id, tenant=tenant)
     payload = _payload(TEST_EVENT, datetime.now(UTC), {"webhook_id": row.id})
     delivery = _delivery(row, f"msg_{uuid7().hex}", TEST_EVENT, payload)
     session.add(delivery)
@@ -187,9 +191,15 @@ def send_test(session: Session, webhook_id: str, *, tenant: str = "default") -> 
     return delivery
 
 
-def require_enabled(row: WebhookRow) -> None:
+def require_enabled(session: Session, webhook_id: str, *, tenant: str = "default") -> WebhookRow:
+    """The webhook, locked against deletion; WebhookDisabled where nothing may be sent to it."""
+    mine = (WebhookRow.id == webhook_id, WebhookRow.tenant == tenant)
+    row = session.scalar(select(WebhookRow).where(*mine).with_for_update(read=True, key_share=True))
+    if row is None:
+        raise NotFound(f"There is no webhook {webhook_id}.")
     if row.disabled_at is not None:
         raise WebhookDisabled(f"The webhook is disabled: {row.disabled_because} Enable it first (PATCH enabled: true).")
+    return row
 
 
 def _payload(event: str, moment: datetime, data: dict[str, Any]) -> dict[str, Any]:

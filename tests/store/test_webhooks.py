@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -339,3 +340,55 @@ def test_old_deliveries_are_forgotten_once_they_have_ended(outbox: Outbox) -> No
         assert deliveries.forget(session, outbox.settings) == 1
         assert session.scalar(select(func.count()).select_from(WebhookDeliveryRow)) == 2
         assert deliveries.forget(session, outbox.settings) == 0
+
+
+@pytest.mark.parametrize("work", ["announce", "test", "rotate", "change", "redeliver"])
+def test_a_webhook_that_is_deleted_in_this_moment_is_not_found(outbox: Outbox, world, work: str) -> None:
+    """The deletion is not committed yet when the other transaction begins: it waits, and then finds nothing."""
+    hook = outbox.webhook()
+    delivery, job_id = outbox.test(hook), world.submit()
+    actions = {
+        "announce": lambda session: jobs.cancel(session, job_id),
+        "test": lambda session: webhooks.send_test(session, hook),
+        "rotate": lambda session: webhooks.rotate(session, hook),
+        "change": lambda session: webhooks.change(session, outbox.settings, hook, enabled=False),
+        "redeliver": lambda session: deliveries.redeliver(session, hook, delivery),
+    }
+
+    def act() -> None:
+        with outbox.database.write() as session:
+            actions[work](session)
+
+    with ThreadPoolExecutor(1) as pool:
+        with outbox.database.write() as session:
+            webhooks.delete(session, hook)
+            acting = pool.submit(act)
+            time.sleep(0.2)
+        if work == "announce":
+            acting.result(20)
+            assert world.job(job_id).status == "canceled", "a job ends whatever happens to webhooks"
+        else:
+            with pytest.raises(NotFound):
+                acting.result(20)
+    assert outbox.rows() == []
+
+
+def test_a_deletion_waits_for_who_is_sending(outbox: Outbox) -> None:
+    """A claim changes its delivery twice, the deletion wants webhook and delivery: in one order, or they would wait for
+    each other."""
+    hook = outbox.webhook()
+    delivery = outbox.test(hook)
+
+    def delete() -> None:
+        with outbox.database.write() as session:
+            webhooks.delete(session, hook)
+
+    with ThreadPoolExecutor(1) as pool:
+        with outbox.database.write() as session:
+            claimed = deliveries.claim(session, SECRET, delivery)
+            assert claimed is not None
+            deleting = pool.submit(delete)
+            time.sleep(0.2)
+            deliveries.record(session, outbox.settings, claimed, GOOD)
+        deleting.result(20)
+    assert outbox.rows() == []
