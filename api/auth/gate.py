@@ -20,11 +20,19 @@ from starlette.types import Scope as HttpScope
 from api.auth.counters import Counters, Window
 from api.auth.rules import Rule
 from api.settings import ApiSettings
-from domain.errors import BadRequest, InsufficientScope, InvalidKey, RateLimited, TenantDisabled, Unauthenticated
+from domain.errors import (
+    BadRequest,
+    DomainError,
+    InsufficientScope,
+    InvalidKey,
+    RateLimited,
+    TenantDisabled,
+    Unauthenticated,
+)
 from domain.keys import Caller, Principal, contains_key, is_key
 from store import audit, keys
 from store.database import Database
-from store.secrets import service_secret
+from store.secrets import NoSecret, service_secret
 from store.tenants import quota
 
 log = logging.getLogger(__name__)
@@ -87,6 +95,16 @@ class Gate:
         if rule.scope is not None and rule.scope not in entry.principal.scopes:
             raise InsufficientScope(f"The key {entry.principal.key_id} lacks the scope {rule.scope}.", rule.scope)
         return Visit(caller, window)
+
+    async def is_trusted(self, scope: HttpScope) -> bool:
+        """Whether a request may see how the service is built: it comes from this machine, or sends a valid key."""
+        if not is_exposed(self._settings.host, scope):
+            return True
+        try:
+            entry = await self._entry(scope, _address(scope))
+        except (DomainError, SQLAlchemyError, NoSecret):
+            return False
+        return entry.principal.key_id is not None
 
     def forget(self, key_id: str) -> None:
         """Look the key up again when it is used next: it was revoked here."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 from kombu.exceptions import OperationalError
 from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +23,7 @@ from store.blobs import BlobsUnavailable
 router = APIRouter(tags=["health"])
 
 log = logging.getLogger(__name__)
+_HIDDEN = "Shown to those who send a key."
 MIN_FREE_BYTES = 256 * 1024 * 1024
 
 
@@ -43,6 +45,10 @@ class Readiness(Document):
     checks: dict[str, Check]
 
 
+async def _is_trusted(request: Request) -> bool:
+    return await request.app.state.gate.is_trusted(request.scope)
+
+
 @router.get("/livez", operation_id="get_livez", summary="Does the process live?")
 async def get_livez() -> Alive:
     """Answers without touching anything else."""
@@ -56,13 +62,16 @@ async def get_livez() -> Alive:
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "The database or the disk cannot be used."}},
 )
-def get_readyz(services: ServicesDep) -> Response:
+def get_readyz(services: ServicesDep, trusted: Annotated[bool, Depends(_is_trusted)]) -> Response:
     """Checks the database, its migrations, the disk, the storage of files, the broker, whether workers are heard of, and whether they take jobs.
     While only the last three fail the answer is still 200, as `degraded`: jobs are accepted and kept, and done later.
+    Details are for requests from the same machine, and for those with a key.
     """
     checks = {name: _attempt(services, check) for name, check in _CHECKS.items()}
     failed = {name for name, check in checks.items() if not check.ok}
     status = "ready" if not failed else "degraded" if failed <= _MERELY_LATE else "down"
+    if not trusted:
+        checks = {name: Check(ok=check.ok, detail=_HIDDEN) for name, check in checks.items()}
     body = Readiness(status=status, checks=checks).model_dump_json()
     return Response(body, 503 if status == "down" else 200, {"Cache-Control": "no-store"}, "application/json")
 

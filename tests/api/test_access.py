@@ -135,6 +135,21 @@ def test_documentation_and_health_stay_open(connect: Connect) -> None:
         assert client.get(path).status_code == 200, path
 
 
+def test_readiness_shows_strangers_no_details(connect: Connect, make: Any) -> None:
+    made = make()
+
+    def details(client: TestClient) -> str:
+        return client.get("/readyz").json()["checks"]["database"]["detail"]
+
+    assert details(connect()) == "answers"
+    assert "key" in details(connect(host="0.0.0.0"))
+    assert "key" in details(connect(new_key(), host="0.0.0.0"))
+    assert details(connect(made.text, host="0.0.0.0")) == "answers"
+    unreachable = connect(new_key(), host="0.0.0.0", database_url="postgresql://127.0.0.1:1/nothing")
+    answer = unreachable.get("/readyz")
+    assert (answer.status_code, "127.0.0.1" in answer.text) == (503, False)
+
+
 def test_a_key_opens_its_tenant_only(connect: Connect, make: Any) -> None:
     acme, other = make(), make(tenant="other")
     client = connect(acme.text)
