@@ -21,6 +21,7 @@ from domain.training_specs import (
 
 MAX_HORIZON_STEPS = 1_000_000
 MAX_SYNC_HORIZON_STEPS = 10_000
+MAX_TIME = 1e15  # beyond, a step is lost in the rounding of its time
 MAX_TIMEOUT_S = 604_800
 MIN_MEMORY_MB, MAX_MEMORY_MB = 256, 1_048_576
 MAX_PRIORITY = 10
@@ -187,7 +188,9 @@ class ForecastContext(Spec):
     values: Annotated[list[Row], Field(min_length=1, max_length=100_000)] = Field(
         description="Rows, one value per observed channel of the model."
     )
-    time_start: float | None = Field(default=None, description="Time of the first row of `values`; 0 when absent.")
+    time_start: Annotated[float, Field(ge=-MAX_TIME, le=MAX_TIME)] | None = Field(
+        default=None, description="Time of the first row of `values`; 0 when absent."
+    )
 
 
 class ForecastSpec(Spec):

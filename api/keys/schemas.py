@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StrictFloat
 
 from domain.base import Document, Instant, Spec
 from domain.keys import SCOPES, WORK, Scope
@@ -21,7 +21,7 @@ class KeyRequest(Spec):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = Field(
         default=list(WORK), description=_SCOPES
     )
-    expires_days: float | None = Field(
+    expires_days: StrictFloat | None = Field(
         default=None, gt=0, le=MAX_DAYS, description="Days until it expires; null: it does not."
     )
 
@@ -29,7 +29,7 @@ class KeyRequest(Spec):
 class RotationRequest(Spec):
     """How a key is replaced."""
 
-    overlap_hours: float = Field(
+    overlap_hours: StrictFloat = Field(
         default=24.0, ge=0, le=MAX_OVERLAP_HOURS, description="How long the old key stays valid beside the new one."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictBool, field_validator, model_validator
 
 from domain.base import Document, Instant, Spec
 from domain.webhooks import MAX_URL_LENGTH, DeliveryStatus, WebhookEvent
@@ -40,7 +40,7 @@ class WebhookChange(Spec):
     url: Url = Field(default="", description=_URL)
     events: Events = Field(default=[], description=_EVENTS)
     description: Description | None = Field(default=None, description="null takes it away.")
-    enabled: bool = Field(default=True, description="false: nothing is sent; true: switched on again.")
+    enabled: StrictBool = Field(default=True, description="false: nothing is sent; true: switched on again.")
 
     _printable = field_validator("description")(_plain)
 
