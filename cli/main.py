@@ -160,7 +160,9 @@ def backup(
         made = write(StoreSettings(data_dir=data_dir), file)
     except (BackupFailed, OSError) as error:
         _fail(str(error))
-    print(f"{file}: {made.blobs} blobs and the database, {made.n_bytes / 2**20:.1f} MiB. Keep it as safe as the service.")
+    print(
+        f"{file}: {made.blobs} blobs and the database, {made.n_bytes / 2**20:.1f} MiB. Keep it as safe as the service."
+    )
 
 
 @app.command()
