@@ -115,6 +115,21 @@ def test_jobs_are_controlled(service: Served, henon_csv: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_ctrl_c_leaves_the_job_alone(service: Served, henon_csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.progress.show", interrupted)
+    done = run("analyze", henon_csv, "--dt", "1", "--budget", "1")
+    assert done.exit_code == 130
+    found = re.search(r"The job goes on: `attractor jobs wait (job_\w+)`", done.stderr)
+    assert found
+    monkeypatch.undo()
+    monkeypatch.setenv("ATTRACTOR_URL", service.url)
+    assert run("jobs", "wait", found[1]).exit_code == 0
+
+
+@pytest.mark.e2e
 def test_what_the_service_refuses_is_told_with_its_rows(service: Served, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("x,y\n1,2\n3,oops\n")

@@ -140,6 +140,7 @@ def test_parameters_as_scikit_learn_has_them(trained: Trained) -> None:
     twin = forecaster.fit(rows()).clone()
     assert twin.get_params() == params
     assert not twin.is_fitted
+    assert twin.client is trained
     assert twin.set_params(samples=3).samples == 3
     with pytest.raises(ValueError, match="unknown parameters: nothing"):
         twin.set_params(nothing=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -174,6 +175,12 @@ def test_what_is_no_longer_needed_is_deleted(client: Client, stock: Stock) -> No
             read(id)
     with pytest.raises(ValueError, match="ids begin with ser, job"):
         client.delete("nothing")
+
+
+def test_threads_share_a_client(client: Client, stock: Stock) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: client.forecast(stock.model_id, horizon_steps=n).median.shape, range(1, 17)))
+    assert found == [(n, 2) for n in range(1, 17)]
 
 
 def test_a_misspelt_argument_is_an_error_here(client: Client, stock: Stock) -> None:

@@ -85,6 +85,10 @@ def _all_forecasts(function: _Function[P]) -> Listing[P, Forecast, Forecast]:
 class _Calls(Bound):
     _types: dict[str, Any]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The client itself: what holds one, such as a forecaster that is cloned, goes on with the same connections."""
+        return self
+
     def _make(self, kind: str, document: dict[str, Any]) -> Any:
         """A document as the class that its kind has, with this client behind it where it can act."""
         if kind in ("analysis", "forecast", "evaluation"):

@@ -69,7 +69,7 @@ class AttractorForecaster:
 
     def clone(self) -> Self:
         """A new forecaster with the same arguments, not fitted."""
-        return type(self)(**{k: v if k == "client" else copy.deepcopy(v) for k, v in self.get_params().items()})
+        return type(self)(**copy.deepcopy(self.get_params()))
 
     @property
     def is_fitted(self) -> bool:
