@@ -54,6 +54,8 @@ def configure(log_format: LogFormat, level: str, *, stream: TextIO | None = None
     logging.captureWarnings(True)
     # Its line per request names the address, which may hold the secret of whoever is called.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Every look at the schema's revision, such as that of each readiness probe, would be two lines.
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     # A warning's location is the library's business, its text is the operator's.
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"
 
