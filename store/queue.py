@@ -23,6 +23,8 @@ QUEUE = "attractor"
 # The broker's queue of each of ours.
 QUEUES = {JobQueue.CPU: QUEUE, JobQueue.GPU: f"{QUEUE}.gpu"}
 
+MAX_MESSAGES = 1000  # that wait, of each queue, before the sweep adds none
+
 
 def make_celery(settings: StoreSettings) -> Celery:
     """The Celery application of API and worker; the worker registers the task `RUN_JOB(job_id)` on it."""
@@ -76,3 +78,17 @@ def publish(celery: Celery, job_id: str, queue: str = JobQueue.CPU) -> bool:
         log.warning("job %s could not be announced, the sweep will: %s", job_id, error)
         return False
     return True
+
+
+def publish_again(celery: Celery, job_id: str, queue: str = JobQueue.CPU) -> bool:
+    """What the sweep does for a job that waits long: `publish`, unless so many messages wait that one more wakes nobody
+    earlier. While all workers are busy for hours the broker's memory stays bounded so."""
+    with celery.connection_for_write() as connection:
+        try:
+            waiting = connection.default_channel.queue_declare(QUEUES[JobQueue(queue)], passive=True).message_count
+        except connection.channel_errors:
+            waiting = 0  # nobody has ever waited for this queue, or it is empty: Redis knows no difference
+        except (OperationalError, OSError, *connection.connection_errors) as error:
+            log.warning("job %s could not be announced, a later sweep will: %s", job_id, error)
+            return False
+    return waiting < MAX_MESSAGES and publish(celery, job_id, queue)

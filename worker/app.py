@@ -18,7 +18,7 @@ from celery.exceptions import SecurityWarning, WorkerShutdown
 from store import logs
 from store.blobs import make_blobs
 from store.database import Database
-from store.queue import QUEUES, make_celery, publish
+from store.queue import QUEUES, make_celery, publish_again
 from store.tracing import make_tracer
 from worker.pool import SlotPool
 from worker.processes import HANDLERS, Template
@@ -57,7 +57,7 @@ class Worker:
             settings,
             self._database,
             make_blobs(settings),
-            lambda job_id, queue: publish(self.celery, job_id, queue),
+            lambda job_id, queue: publish_again(self.celery, job_id, queue),
             name=name,
         )
         self._sender = Sender(settings, self._database)

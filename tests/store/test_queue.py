@@ -17,8 +17,8 @@ import pytest
 import servers
 from celery import Celery
 
-from store import migrate
-from store.queue import QUEUE, RUN_JOB, make_celery, publish
+from store import migrate, queue
+from store.queue import QUEUE, RUN_JOB, make_celery, publish, publish_again
 from store.settings import StoreSettings
 
 WORKER = """
@@ -190,6 +190,14 @@ class TestFiles:
             connection.default_channel._put(name, {})
 
 
+def test_the_sweep_does_not_fill_the_broker(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MAX_MESSAGES", 2)
+    assert [publish_again(celery, f"job_{n}") for n in range(3)] == [True, True, False]
+    assert publish(celery, "job_new"), "a new job is always announced"
+    assert receive(celery, 3) == ["job_0", "job_1", "job_new"]
+    assert publish_again(celery, "job_4")
+
+
 @pytest.mark.redis
 def test_a_broker_that_is_away_fails_no_submission(tmp_path: Path) -> None:
     program = shutil.which("redis-server")
@@ -203,6 +211,7 @@ def test_a_broker_that_is_away_fails_no_submission(tmp_path: Path) -> None:
         assert publish(celery, "job_2")
         assert receive(celery, 1) == ["job_2"]
     assert not publish(celery, "job_3")
+    assert not publish_again(celery, "job_3")
     with servers.own_redis(program, port):
         assert publish(celery, "job_4"), "it finds its way back"
     celery.close()
