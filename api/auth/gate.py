@@ -254,10 +254,11 @@ class TooManyRequests(RateLimited):
 
 
 def is_exposed(host: str, scope: HttpScope) -> bool:
-    """Whether others than this machine may have sent the request: by the address that the service was told to listen on,
-    and by the one of this connection, which a server that was started in another way knows better."""
-    here = (scope.get("server") or ("", None))[0]
-    return not _is_loopback(host) or (_is_address(here) and not _is_loopback(here))
+    """Whether others than this machine may have sent the request: by the address that the service was told to listen on, by
+    the one of this connection, which a server that was started in another way knows better, and by the sender's, which a
+    proxy on this machine names."""
+    ends = [str((scope.get(end) or ("", None))[0]) for end in ("server", "client")]
+    return not _is_loopback(host) or any(_is_address(end) and not _is_loopback(end) for end in ends)
 
 
 def _is_loopback(host: str) -> bool:

@@ -120,6 +120,20 @@ def test_exposure_is_told_by_the_settings_and_by_the_connection(host: str, serve
     assert is_exposed(host, {"server": server}) == exposed
 
 
+@pytest.mark.parametrize(
+    ("client", "exposed"),
+    [
+        (("127.0.0.1", 5), False),
+        (("::1", 5), False),
+        (("203.0.113.9", 0), True),
+        (("2001:db8::1", 0), True),
+        (None, False),
+    ],
+)
+def test_exposure_is_told_by_a_proxy_on_this_machine(client: Any, exposed: bool) -> None:
+    assert is_exposed("127.0.0.1", {"server": ("127.0.0.1", 8000), "client": client}) == exposed
+
+
 def test_documentation_and_health_stay_open(connect: Connect) -> None:
     client = connect(require_keys="yes")
     for path in (
