@@ -290,10 +290,20 @@ def _latent_dim(params: dict[str, np.ndarray]) -> int:
 def _quantiles(values: np.ndarray, probabilities: list[float]) -> np.ndarray:
     """Quantiles over members at p (S + 1): (T, S, N) -> (Q, T, N); NaN where no member is left."""
     if np.isfinite(values).all():
-        return np.quantile(np.ascontiguousarray(values.swapaxes(1, 2)), probabilities, axis=2, method="weibull")
+        return _of_sorted(np.sort(np.ascontiguousarray(values.swapaxes(1, 2)), axis=2), np.array(probabilities))
     levels = np.full((len(probabilities), len(values), values.shape[2]), np.nan)
     for t, members in enumerate(values):
         left = members[np.isfinite(members).all(axis=1)]
         if len(left):
-            levels[:, t] = np.quantile(left, probabilities, axis=0, method="weibull")
+            levels[:, t] = _of_sorted(np.sort(left.T, axis=1), np.array(probabilities))
     return levels
+
+
+def _of_sorted(ordered: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(..., S) -> (Q, ...): what numpy's `quantile(method="weibull")` gives, which is ten times slower."""
+    n = ordered.shape[-1]
+    position = np.clip(n * probabilities + probabilities - 1, 0, n - 1)
+    below = np.minimum(position.astype(int), max(n - 2, 0))
+    share = (position - below).reshape(-1, *[1] * (ordered.ndim - 1))
+    low, high = (np.moveaxis(ordered[..., i], -1, 0) for i in (below, np.minimum(below + 1, n - 1)))
+    return np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
