@@ -216,7 +216,7 @@ def test_the_guide_names_every_setting_with_its_default() -> None:
     guide = (ROOT / "docs/guides/settings.md").read_text()
     rows = dict(re.findall(r"^\| `ATTRACTOR_(\w+)` \| (.*?) \| .{10,} \|$", guide, flags=re.MULTILINE))
     fields = {**ApiSettings.model_fields, **WorkerSettings.model_fields}
-    assert set(rows) == {name.upper() for name in fields}
+    assert set(rows) == {name.upper() for name in fields}, "write the row of the setting in docs/guides/settings.md"
     for name, field in fields.items():
         if isinstance(field.default, int | float) and not isinstance(field.default, bool):
             assert float(rows[name.upper()].strip("`")) == field.default, name
