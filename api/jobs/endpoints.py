@@ -259,7 +259,7 @@ def resume_job(id: JobId, services: ServicesDep, caller: CallerDep) -> Response:
     responses={
         200: {"model": JobOut, "description": "The job that an earlier retry of the same job made."},
         **ACCEPTED,
-        **problem_responses(400, 404, 409, 415, 422, 429),
+        **problem_responses(400, 404, 409, 413, 415, 422, 429),
     },
 )
 def retry_job(
