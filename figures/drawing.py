@@ -44,6 +44,7 @@ from figures.words import LETTER, num, wrapped
 PIXELS_PER_INCH = 100.0
 _POINT = 72.0 / PIXELS_PER_INCH  # of a pixel
 _TITLE, _LABEL, _TICK = 15 * _POINT, 12 * _POINT, 11 * _POINT
+_LEAST_SHARE = 0.3  # of a figure's height for its panels
 _DASHES = {"solid": "-", "dash": (0, (5, 3)), "dot": (0, (1, 2))}
 _SYMBOLS = {"circle": "o", "diamond": "D", "square": "s", "x": "X"}
 _KEY, _ROW = 54.0, 20.0  # pixels of a key and a row of the legend
@@ -101,7 +102,8 @@ def compose(figure: Figure, theme: Theme, size: tuple[int, int]) -> Canvas:
         canvas.set_layout_engine(None)
         canvas.subplots_adjust(left=0.012, right=0.94, bottom=0.03, top=1 - (head + 14) / size[1], wspace=0.06)
     else:
-        engine.set(rect=(0.004, 0.008, 0.99, 1 - head / size[1] - 0.008))
+        # Where the words alone fill a small figure, they lie over the panels: no layout has room for less than nothing.
+        engine.set(rect=(0.004, 0.008, 0.99, max(1 - head / size[1] - 0.008, _LEAST_SHARE)))
     return canvas
 
 

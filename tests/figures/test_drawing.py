@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
@@ -94,3 +95,10 @@ def test_figures_of_documents_are_drawn(analysis: dict, model_sources: Sources, 
             if definition.name in names:
                 image = Image.open(io.BytesIO(draw(definition.build(sources), "png", scale=0.5)))
                 assert np.asarray(image.convert("L")).std() > 5, definition.name
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
+def test_a_figure_too_small_for_its_words_is_drawn_nevertheless() -> None:
+    figure = dataclasses.replace(everything(), subtitle="Some words more. " * 40)
+    image = Image.open(io.BytesIO(draw(figure, "png", width=240, height=180, scale=1)))
+    assert image.size == (240, 180)
