@@ -84,6 +84,7 @@ def _report(scope: Scope, span: Span, status: int, seconds: float, error: str | 
         fields["cut_short"] = True
     _count(method, route, status, state.get("problem"))
     log.info("%s %s %d", method, route, status, extra=fields)
+    span.rename(f"{method} {route}")
     span.set({"http.request.method": method, "http.route": route, "http.response.status_code": status})
     span.end(error or (f"status {status}" if status >= 500 else None))
 

@@ -44,6 +44,9 @@ class _Exported(Span):
     def set(self, attributes: Attributes) -> None:
         self._span.set_attributes(dict(attributes))
 
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
+
     def end(self, error: str | None = None) -> None:
         if error is not None:
             self._span.set_status(Status(StatusCode.ERROR, error))

@@ -40,6 +40,9 @@ class Span:
     def set(self, attributes: Attributes) -> None:
         """Say more about the work."""
 
+    def rename(self, name: str) -> None:
+        """The work is known by another name now, such as the route of a request."""
+
     def end(self, error: str | None = None) -> None:
         """The work is done; `error` says why it failed."""
 

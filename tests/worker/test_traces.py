@@ -57,7 +57,7 @@ def test_a_request_is_followed_into_the_phases_of_its_job(
             root.setLevel(level)
         tracer.close()
         spans = receiver.spans
-    request, attempt = spans["POST"], spans["attempt lyapunov"]
+    request, attempt = spans["POST /v1/jobs"], spans["attempt lyapunov"]
     assert receiver.services == {"attractor-api", "attractor-worker"}
     assert {span.trace_id.hex() for span in spans.values()} == {"0af7651916cd43dd8448eb211c80319c"}
     assert request.parent_span_id.hex() == "b7ad6b7169203331"
