@@ -84,7 +84,8 @@ def held(session: Session) -> list[Held]:
 
 def by_status(session: Session) -> dict[str, int]:
     """How many jobs there are of each status: reads an index from end to end, so ask seldom."""
-    return dict(session.execute(select(JobRow.status, func.count()).group_by(JobRow.status)).tuples().all())
+    query = select(JobRow.status, func.count()).group_by(JobRow.status)
+    return {str(status): jobs for status, jobs in session.execute(query)}
 
 
 def workers(session: Session) -> list[Worker]:
