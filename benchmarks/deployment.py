@@ -168,7 +168,7 @@ def deployment(kind: str, workers: int, settings: dict[str, str]) -> Iterator[De
 
 def _running(made: Deployment) -> Iterator[Deployment]:
     try:
-        eventually(made.is_up, "the API answers", 60)
+        eventually(made.is_up, "the API answers", 180)
         yield made
     except BaseException:
         for log in sorted(made.settings.data_dir.parent.glob("*.log")):
@@ -194,7 +194,7 @@ def restart_postgres(url: str, mode: str) -> None:
     subprocess.run(command, check=True, capture_output=True, cwd=data)
 
 
-def eventually(look: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+def eventually(look: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while True:
         with suppress(redis.ConnectionError):

@@ -59,7 +59,7 @@ SETTINGS = {
 }
 WORKERS = 3
 SPAN = 3.0  # seconds in which everything happens
-GIVE_UP = 90.0
+GIVE_UP = 120.0
 
 ANYWHERE = (
     "kill job",

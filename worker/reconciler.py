@@ -28,7 +28,7 @@ class Reconciler(threading.Thread):
         settings: WorkerSettings,
         database: Database,
         blobs: Blobs,
-        publish: Callable[[str, str], object],
+        publish: Callable[[str, str], bool],
         *,
         name: str,
     ) -> None:
@@ -41,24 +41,30 @@ class Reconciler(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        blob_rounds = max(1, round(BLOB_SWEEP_SECONDS / self._settings.sweep_seconds))
-        rounds = 0
+        threading.Thread(target=self._tidy, name="tidying", daemon=True).start()
         while not self._stopped.is_set():
             try:
                 self.say_that_we_live()
                 self.sweep()
                 with self._database.write() as session:
                     expire(session, self._settings)
-                if rounds % blob_rounds == 0:
-                    sweep_blobs(self._database, self._blobs)
             except DBAPIError as error:
                 metrics.SWEEP_FAILURES.inc()
                 log.warning("no sweep, the database is away: %s", type(error.orig).__name__)
             except Exception:  # a thread that ended here would leave every lost job lost
                 metrics.SWEEP_FAILURES.inc()
                 log.exception("a sweep failed")
-            rounds += 1
             self._stopped.wait(self._settings.sweep_seconds)
+
+    def _tidy(self) -> None:
+        """Blobs that nobody names. In a thread of its own: there may be a million, and an expired lease is not to wait."""
+        while not self._stopped.is_set():
+            try:
+                sweep_blobs(self._database, self._blobs)
+            except Exception:  # the next one may succeed
+                metrics.SWEEP_FAILURES.inc()
+                log.exception("a sweep of blobs failed")
+            self._stopped.wait(BLOB_SWEEP_SECONDS)
 
     def sweep(self) -> None:
         """One round."""
@@ -70,7 +76,8 @@ class Reconciler(threading.Thread):
                 log.warning("%s: lease or time limit expired, %s", job_id, fate)
                 metrics.LEASE_EXPIRIES.labels(fate).inc()
         for job_id, queue in swept.publish:
-            self._publish(job_id, queue)
+            if not self._publish(job_id, queue):
+                break  # the broker is away: each of the others would wait for it as long, and is published again later
 
     def say_that_we_live(self) -> None:
         settings = self._settings

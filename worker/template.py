@@ -66,7 +66,13 @@ class Template:
             return False
         end, watcher = (socket.socket(fileno=fd) for fd in fds)
         template = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            print(f"no process for a job: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the worker logs the rest
+            end.close()
+            watcher.close()
+            return True
         if pid == 0:
             self._become_a_job(end, watcher, template)
         end.close()
@@ -86,6 +92,8 @@ class Template:
             _die_with(template)
             status = main_of_job(end, self._settings, self._handlers)
         finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(status)  # nothing of the template's is to be ended twice
 
     def _kill(self, pid: int) -> None:
