@@ -178,8 +178,16 @@ def _running(made: Deployment) -> Iterator[Deployment]:
         made.stop()
 
 
+_restarting = threading.Lock()
+
+
 def restart_postgres(url: str, mode: str) -> None:
-    """`pg_ctl restart` of the throwaway server at this URL."""
+    """`pg_ctl restart` of the throwaway server at this URL; of two at once the second waits."""
+    with _restarting:
+        _restart_postgres(url, mode)
+
+
+def _restart_postgres(url: str, mode: str) -> None:
     port = url.rsplit(":", 1)[1].split("/")[0]
     for process in psutil.process_iter(["name", "cmdline", "ppid"]):
         command = process.info["cmdline"] or []

@@ -59,7 +59,7 @@ SETTINGS = {
 }
 WORKERS = 3
 SPAN = 3.0  # seconds in which everything happens
-GIVE_UP = 120.0
+GIVE_UP = 300.0
 
 ANYWHERE = (
     "kill job",
@@ -380,9 +380,9 @@ FAULTS: dict[str, Callable[[Storm, float], object]] = {
 }
 
 
-def storm(kind: str, numbers: list[int], seed: int, keep: Path | None = None) -> Found:
-    """The schedules of these numbers, one after the other, against one deployment."""
-    found = Found()
+def storm(kind: str, numbers: list[int], seed: int, keep: Path | None, minutes: float) -> Found:
+    """The schedules of these numbers, one after the other, against one deployment; none is begun after so many minutes."""
+    found, end = Found(), time.monotonic() + 60 * minutes
     with deployment(kind, WORKERS, SETTINGS) as made:
         rows = np.random.default_rng(0).normal(size=(1000, 2)).tolist()
         series = httpx.post(
@@ -391,6 +391,8 @@ def storm(kind: str, numbers: list[int], seed: int, keep: Path | None = None) ->
         faults = [f for f in ANYWHERE if made.mounted or f != "disk full"]
         faults += ON_SERVERS if kind == "production" else ()
         for number in numbers:
+            if time.monotonic() > end:
+                break
             problems = len(found.problems)
             Storm(made, series.json()["id"], drawn(seed, number, kind, faults), found).run()
             if len(found.problems) > problems and keep is not None:
@@ -405,11 +407,11 @@ def storm(kind: str, numbers: list[int], seed: int, keep: Path | None = None) ->
     return found
 
 
-def storms(kind: str, numbers: list[int], seed: int, keep: Path | None, at_once: int) -> dict[str, Any]:
+def storms(kind: str, numbers: list[int], seed: int, keep: Path | None, at_once: int, minutes: float) -> dict[str, Any]:
     """The same against so many deployments at once, each of which goes through its share."""
     began = time.monotonic()
     with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(storm, kind, numbers[k::at_once], seed, keep) for k in range(at_once)]
+        futures = [pool.submit(storm, kind, numbers[k::at_once], seed, keep, minutes) for k in range(at_once)]
         found = sum((future.result() for future in futures), Found())
     return report(kind, found, time.monotonic() - began)
 
@@ -449,6 +451,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="this schedule alone")
     parser.add_argument("--at-once", type=int, default=1, help="deployments side by side")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no further schedule after so long")
     parser.add_argument("--keep", type=Path, help="folder for the logs of schedules with problems")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
@@ -456,7 +459,8 @@ def main() -> int:
     for kind, count in (("production", arguments.schedules), ("embedded", arguments.embedded)):
         numbers = [arguments.only] if arguments.only is not None else list(range(count))
         if count:
-            reports.append(storms(kind, numbers, arguments.seed, arguments.keep, min(arguments.at_once, len(numbers))))
+            at_once = min(arguments.at_once, len(numbers))
+            reports.append(storms(kind, numbers, arguments.seed, arguments.keep, at_once, arguments.minutes))
             print(json.dumps(reports[-1], indent=1), flush=True)
     bounds = {"lease_s": LEASE, "sweep_s": SWEEP, "slack_s": SLACK}
     text = json.dumps({"machine": machine(), "seed": arguments.seed, **bounds, "deployments": reports}, indent=1)
