@@ -140,7 +140,10 @@ def fill_linearly(column: list[float], max_gap: int) -> list[float] | None:
 def smooth_features(monomials, basis, x):
     """Monomials (tuples of variable numbers), Gaussian radial functions and hinges at one state, one by one."""
     values = [math.prod(x[i] for i in monomial) for monomial in monomials]
-    values += [math.exp(-basis.gamma * sum((a - b) ** 2 for a, b in zip(x, c, strict=True))) for c in basis.centres]
+    turned = [sum(b * v for b, v in zip(row, x, strict=True)) for row in basis.turn]
+    values += [
+        math.exp(-basis.gamma * sum((a - b) ** 2 for a, b in zip(turned, c, strict=True))) for c in basis.centres
+    ]
     values += [max(x[v] - knot, 0.0) ** basis.power for v, knot in zip(basis.knot_variables, basis.knots, strict=True)]
     return np.array(values)
 

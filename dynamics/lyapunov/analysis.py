@@ -20,6 +20,7 @@ from dynamics.lyapunov.embedding import DelayChoice, choose_delay, choose_dimens
 from dynamics.lyapunov.evidence import Recurrence, decay_ratio, recurrence, zero_one_test
 from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
+from dynamics.lyapunov.selection import gain_by_lead
 from dynamics.lyapunov.spectrum import Measured, from_divergence, from_local_jacobians, measure
 from dynamics.lyapunov.verdict import Findings, judge
 from dynamics.reporting import Reporter
@@ -106,8 +107,7 @@ def _embedding(
         if states.kind == "principal-components"
         else f"{states.dimension} delays of {states.delay * stride} step(s)"
     )
-    counted = f" (counted in steps of {stride} rows)" if stride > 1 else ""
-    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction{counted}: {why}; {why_m}."
+    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction: {why}; {why_m}."
     lags = [j * delay * stride for j in range(max(dimension, 1))]
     return (
         Embedding(
@@ -215,7 +215,17 @@ def _findings(
         whole_spectrum=measured.source != "neighbour divergence",
         space_dimension=checks.space.dimension,
         search_cut=search_cut,
+        early_gain=_early_gain(modelled),
     )
+
+
+def _early_gain(modelled: Modelled) -> float:
+    """Of delay vectors of a flow: largest gain of nonlinear over linear forecasts within the horizon; 0 otherwise."""
+    delayed = [c for c in modelled.candidates if c.states.of_flow]
+    if not delayed or all(c.is_linear for c in delayed):
+        return 0.0
+    _, gains = gain_by_lead(delayed)
+    return float(gains.max()) if len(gains) else 0.0
 
 
 def _quantile(level: float) -> float:

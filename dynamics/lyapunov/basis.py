@@ -14,7 +14,7 @@ import numpy as np
 class Basis:
     """K features of an m-dimensional state: all monomials up to `degree`, then radial functions about `centres`, then hinges.
 
-    A hinge is max(x_v - knot, 0)^power.
+    A hinge is max(x_v - knot, 0)^power; a radial function exp(-gamma |B x - c|^2), `metric` being B (empty: the unit matrix).
     """
 
     degree: int
@@ -25,6 +25,7 @@ class Basis:
     knots: np.ndarray = field(default_factory=lambda: np.empty(0))
     knot_variables: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     power: int = 1
+    metric: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def size(self) -> int:
@@ -40,6 +41,12 @@ class Basis:
         kind = "piecewise linear" if self.power == 1 else "cubic splines"
         hinges = f" + {kind} in each coordinate ({len(self.knots)} knots)" if len(self.knots) else ""
         return f"polynomial of degree {self.degree}{radial}{hinges}"
+
+    @property
+    def turn(self) -> np.ndarray:
+        """B (m, m), which takes states to where the centres are."""
+        m = self.centres.shape[1]
+        return self.metric if self.metric.size else np.eye(m)
 
     @cached_property
     def low(self) -> int:
@@ -84,13 +91,19 @@ def polynomial(dimension: int, degree: int) -> Basis:
     return Basis(degree, np.array(parents), np.array(variables), np.empty((0, dimension)), 0.0)
 
 
-def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 2.0) -> Basis:
+def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 2.0, whitening: float = 0.0) -> Basis:
     """Monomials up to `degree` and `n_centres` Gaussians on states chosen far apart (farthest-point order).
 
-    exp(-gamma |x - c|^2) with gamma = 1 / (2 (width d)^2), d the median distance of a centre to its nearest fellow.
+    exp(-gamma |B x - c|^2) with gamma = 1 / (2 (width d)^2), d the median distance of a centre to its nearest fellow,
+    and B a multiple of C^(-whitening / 2), C the states' covariance: 0 leaves distances as they are, with 1 all directions
+    count alike, thin ones too.
     """
     poly = polynomial(states.shape[1], degree)
     pool = states[:: max(1, len(states) // 2000)]
+    metric = np.empty((0, 0))
+    if whitening > 0.0:
+        metric = _whitener(states, whitening)
+        pool = pool @ metric
     chosen = np.empty(n_centres, dtype=int)
     chosen[0] = int(np.argmin(np.sum((pool - pool.mean(axis=0)) ** 2, axis=1)))
     distance = np.sum((pool - pool[chosen[0]]) ** 2, axis=1)
@@ -101,7 +114,16 @@ def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 
     between = np.sqrt(np.sum((centres[:, None] - centres[None]) ** 2, axis=2))
     np.fill_diagonal(between, np.inf)
     spacing = max(float(np.median(between.min(axis=1))), 1e-6)
-    return Basis(degree, poly.parents, poly.variables, centres, 1.0 / (2.0 * (width * spacing) ** 2))
+    gamma = 1.0 / (2.0 * (width * spacing) ** 2)
+    return Basis(degree, poly.parents, poly.variables, centres, gamma, metric=metric)
+
+
+def _whitener(states: np.ndarray, power: float) -> np.ndarray:
+    """Symmetric (m, m) multiple of C^(-power / 2) that keeps the mean variance of the states' coordinates."""
+    covariance = np.atleast_2d(np.cov(states.T))
+    values, vectors = np.linalg.eigh(covariance)
+    root = (vectors * np.maximum(values, 1e-12 * values[-1]) ** (-0.5 * power)) @ vectors.T
+    return np.asarray(root * np.sqrt(np.trace(covariance) / np.trace(root @ covariance @ root)))
 
 
 def with_hinges(states: np.ndarray, degree: int, n_knots: int, power: int) -> Basis:

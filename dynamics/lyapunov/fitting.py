@@ -18,6 +18,7 @@ from dynamics.lyapunov.states import States
 RIDGES = np.array(
     [1e-22, 1e-16, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3]
 )  # relative to the largest squared singular value
+RESAMPLING = 10**9  # R K^2
 N_BLOCKS = 16  # of the time axis, for hold-out and bootstrap
 HELD_BLOCKS = (3, 7, 11, 15)
 
@@ -157,6 +158,7 @@ def resampled(
     All draws share one factorisation X = U S V': in the coordinates z = S V' w the normal equations of a draw are a sum of
     blocks U_b' U_b near the identity, however badly X is conditioned.
     """
+    regression = regression.every(max(1, len(regression.features) * regression.features.shape[1] ** 2 // RESAMPLING))
     scale = _column_scale(regression.features)
     scaled = regression.features / scale
     _, s, vt = np.linalg.svd(np.linalg.qr(scaled, mode="r"), full_matrices=False)

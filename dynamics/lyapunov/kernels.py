@@ -2,7 +2,7 @@
 
 Sixteen trajectories advance side by side in the lanes of vector registers. Legend: m state dimension, K features, k tangent
 vectors, L lanes; element e of lane l lies at e L + l of a flat array. Time is counted in sampling steps. Features are
-monomials, each built from an earlier one by one multiplication, then Gaussians exp(-gamma |x - c|^2), then hinges
+monomials, each built from an earlier one by one multiplication, then Gaussians exp(-gamma |B x - c|^2), then hinges
 max(x_v - knot, 0)^p.
 """
 
@@ -29,7 +29,7 @@ M, FRESH, N_POLY, LOW, N_CENTRES, N_KNOTS, POWER, SUBSTEPS = range(8)  # then pa
 INTS = 8
 GAMMA, TOLERANCE, BOUND = range(
     3
-)  # then weights (fresh, K), slopes (fresh, m, low), centres, moments (fresh, m, C), knots
+)  # then weights (fresh, K), slopes (fresh, m, low), centres, moments (fresh, m, C), knots, metric (m, m)
 REALS = 3
 
 
@@ -46,8 +46,9 @@ def pack(
     variables: np.ndarray,  # (K_poly,)
     weights: np.ndarray,  # (fresh, K)
     slopes: np.ndarray,  # (fresh, m, low) coefficients of the polynomial part's Jacobian on the first `low` monomials
-    centres: np.ndarray,  # (C, m)
+    centres: np.ndarray,  # (C, m), places of B x
     gamma: float,
+    metric: np.ndarray,  # B (m, m)
     knots: np.ndarray,  # (H,)
     knot_variables: np.ndarray,  # (H,)
     power: int,  # of the hinges: 1 or 3
@@ -60,7 +61,15 @@ def pack(
     head = [centres.shape[1], fresh, n_poly, slopes.shape[2], len(centres), len(knots), power, substeps]
     moments = weights[:, None, n_poly : n_poly + len(centres)] * centres.T[None]
     ints = np.concatenate([head, parents, variables, knot_variables]).astype(np.int64)
-    reals = [[gamma, tolerance, bound], weights.ravel(), slopes.ravel(), centres.ravel(), moments.ravel(), knots]
+    reals = [
+        [gamma, tolerance, bound],
+        weights.ravel(),
+        slopes.ravel(),
+        centres.ravel(),
+        moments.ravel(),
+        knots,
+        metric.ravel(),
+    ]
     return Arrays(ints, np.concatenate(reals).astype(np.float64))
 
 
@@ -78,7 +87,7 @@ def decayed(u):
 
 @njit(cache=True, nogil=True)
 def features(ints, reals, x, phi, tilt):
-    """phi(x), (K, L), and the slopes (H, L) of the hinges."""
+    """phi(x), (K, L), and in tilt the slopes (H, L) of the hinges and B x (m, L)."""
     lanes_store(phi, 0, fill(1.0))
     m, n_poly, n_centres, n_knots = ints[M], ints[N_POLY], ints[N_CENTRES], ints[N_KNOTS]
     size = n_poly + n_centres + n_knots
@@ -87,10 +96,16 @@ def features(ints, reals, x, phi, tilt):
     for j in range(1, n_poly):
         parent, variable = ints[INTS + j], ints[INTS + n_poly + j]
         lanes_store(phi, j * L, mul(lanes_load(phi, parent * L), lanes_load(x, variable * L)))
+    if n_centres > 0:
+        for i in range(m):
+            turned = fill(0.0)
+            for n in range(m):
+                turned = fma(broadcast(reals, knots + n_knots + i * m + n), lanes_load(x, n * L), turned)
+            lanes_store(tilt, (n_knots + i) * L, turned)
     for c in range(n_centres):
         r2 = fill(0.0)
         for i in range(m):
-            d = sub(lanes_load(x, i * L), broadcast(reals, centres + c * m + i))
+            d = sub(lanes_load(tilt, (n_knots + i) * L), broadcast(reals, centres + c * m + i))
             r2 = fma(d, d, r2)
         lanes_store(phi, (n_poly + c) * L, decayed(mul(r2, broadcast(reals, GAMMA))))
     first = n_poly + n_centres
@@ -130,6 +145,7 @@ def jacobian(ints, reals, x, phi, tilt, jac):
     size = n_poly + n_centres + n_knots
     slopes = REALS + fresh * size
     moments = slopes + fresh * m * low + m * n_centres
+    metric = moments + fresh * m * n_centres + n_knots
     twice = fill(2.0 * reals[GAMMA])
     for i in range(fresh):
         bumps = fill(0.0)
@@ -139,14 +155,16 @@ def jacobian(ints, reals, x, phi, tilt, jac):
             total = fill(0.0)
             for j in range(low):
                 total = fma(broadcast(reals, slopes + (i * m + n) * low + j), lanes_load(phi, j * L), total)
-            if n_centres > 0:
-                pull = fill(0.0)
-                for c in range(n_centres):
-                    moment = broadcast(reals, moments + (i * m + n) * n_centres + c)
-                    pull = fma(moment, lanes_load(phi, (n_poly + c) * L), pull)
-                pull = sub(pull, mul(lanes_load(x, n * L), bumps))
-                total = fma(twice, pull, total)
             lanes_store(jac, (i * m + n) * L, total)
+        for n in range(m if n_centres > 0 else 0):
+            pull = fill(0.0)
+            for c in range(n_centres):
+                moment = broadcast(reals, moments + (i * m + n) * n_centres + c)
+                pull = fma(moment, lanes_load(phi, (n_poly + c) * L), pull)
+            pull = mul(twice, sub(pull, mul(lanes_load(tilt, (n_knots + n) * L), bumps)))
+            for v in range(m):
+                at, share = (i * m + v) * L, broadcast(reals, metric + n * m + v)
+                lanes_store(jac, at, fma(share, pull, lanes_load(jac, at)))
         for h in range(n_knots):
             at = (i * m + ints[INTS + 2 * n_poly + h]) * L
             weight = broadcast(reals, REALS + i * size + n_poly + n_centres + h)
@@ -235,7 +253,7 @@ def rk4(ints, reals, rows, columns, x, v, phi, tilt, jac, s, w, q, left):
 def advance(ints, reals, rows, columns, x, v, phi, tilt, jac, s, w, q):
     """(x, v) <- (F(x), DF(x) v) over one sampling step, in place; x (m, L), v (m, q, L).
 
-    Scratch: phi (K, L), tilt (H, L), jac (m, m, L), s (3, m, L), w (3, m, q, L). No Jacobian is computed for a map and q = 0.
+    Scratch: phi (K, L), tilt (H + m, L), jac (m, m, L), s (3, m, L), w (3, m, q, L). No Jacobian is computed for a map and q = 0.
     """
     m = ints[M]
     if ints[SUBSTEPS] > 0:
@@ -296,10 +314,10 @@ def lose(ints, reals, x):
 
 @njit(cache=True, nogil=True)
 def divided(ints, q, space):
-    """Scratch space as phi (K, L), tilt (H, L), jac (m, m, L), s (3, m, L), w (3, m, q, L), x (m, L), v (m, q, L), norms (q, L)."""
+    """Scratch space as phi (K, L), tilt (H + m, L), jac (m, m, L), s (3, m, L), w (3, m, q, L), x (m, L), v (m, q, L), norms (q, L)."""
     m, size = ints[M], ints[N_POLY] + ints[N_CENTRES] + ints[N_KNOTS]
     a = size * L
-    b = a + ints[N_KNOTS] * L
+    b = a + (ints[N_KNOTS] + m) * L
     c = b + m * m * L
     d = c + 3 * m * L
     e = d + 3 * m * q * L
@@ -381,7 +399,7 @@ def runs(ints, reals, rows, columns, starts, n, q, states, derivatives, space):
 def design_lanes(ints, reals, xs, out):
     """Features (B, K, L) of states (B, m, L)."""
     m, size = ints[M], ints[N_POLY] + ints[N_CENTRES] + ints[N_KNOTS]
-    phi, tilt, x = np.empty(size * L), np.empty(ints[N_KNOTS] * L), np.empty(m * L)
+    phi, tilt, x = np.empty(size * L), np.empty((ints[N_KNOTS] + m) * L), np.empty(m * L)
     for b in range(xs.shape[0] // (m * L)):
         x[:] = xs[b * m * L : (b + 1) * m * L]
         features(ints, reals, x, phi, tilt)
@@ -392,7 +410,7 @@ def design_lanes(ints, reals, xs, out):
 def jacobians_lanes(ints, reals, xs, out):
     """Jacobians (B, m, m, L) at states (B, m, L); rows of shifted coordinates are not written."""
     m, size = ints[M], ints[N_POLY] + ints[N_CENTRES] + ints[N_KNOTS]
-    phi, tilt = np.empty(size * L), np.empty(ints[N_KNOTS] * L)
+    phi, tilt = np.empty(size * L), np.empty((ints[N_KNOTS] + m) * L)
     for b in range(xs.shape[0] // (m * L)):
         x = xs[b * m * L : (b + 1) * m * L]
         features(ints, reals, x, phi, tilt)

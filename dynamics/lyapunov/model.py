@@ -49,7 +49,7 @@ class SmoothModel:
         for i in range(fresh):
             np.add.at(slopes[i], (v, q), factor * weights[i, j])
         return kernels.pack(
-            fresh, b.parents, b.variables, weights, slopes, b.centres, b.gamma, b.knots, b.knot_variables, b.power,
+            fresh, b.parents, b.variables, weights, slopes, b.centres, b.gamma, b.turn, b.knots, b.knot_variables, b.power,
             self.substeps if self.is_flow else 0, self.tolerance, self.bound,
         )  # fmt: skip
 

@@ -23,10 +23,16 @@ MAP_HORIZON = 3
 JITTER = 0.003
 REACH = (1.6, 2.5)  # factors of the best forecast error within which delay vectors are tried, at first and at last
 STIFFER = (1.0, 1e3, 1e6)  # multiples of the ridge tried where a model of delay vectors does not sustain itself
+LEAST_RIDGE = 1e-14  # that is multiplied
+GOOD_ENOUGH = 0.01  # forecast error of delay vectors over a period at which stability counts for more than forecasts
+ABOUT_AS_WELL = 0.5  # difference of log forecast errors
+ALIKE = 0.005  # the same below which the smallest space is preferred
 LOSS = 0.25  # log forecast error that stability may cost
+VARIED = 2  # of these in which other metrics are tried
 FINALISTS = 5  # spaces of delay vectors that get a large model
 TOO_EASY = 0.05  # forecast error of delay vectors over one period below which noise hides which model is better
-DELAYS = (0.05, 0.08, 0.12)  # of the mean period, for a scalar flow
+DELAYS = (0.05, 0.08, 0.12)  # of the pace, for a scalar flow
+TRIAL_DIMENSION = 4  # of the delay vectors that tell whether smoothing helps
 DIMENSIONS = (4, 3, 5, 6)  # in this order, as far as time allows
 
 
@@ -52,9 +58,13 @@ def denoise(prepared: Prepared, clock: Clock) -> tuple[list[np.ndarray], float, 
     smoothed, noise = smooth_segments(raw, clock)
     clock.tick()
     level = float(np.sqrt(np.mean(noise**2)))
-    if raw[0].shape[1] == 1:
-        return (smoothed, level, True) if level > 1e-3 else (raw, level, False)
     period = prepared.sampling.period_steps
+    if raw[0].shape[1] == 1:
+        return (
+            _denoised_scalar(raw, smoothed, level, prepared.sampling.pace, clock)
+            if level > 1e-3
+            else (raw, level, False)
+        )
     horizon = max(4, round(period / 4))
     width, errors = selection.half_widths(period), []
     for paths in (raw, smoothed):
@@ -66,46 +76,65 @@ def denoise(prepared: Prepared, clock: Clock) -> tuple[list[np.ndarray], float, 
     return smoothed, level, True
 
 
+def _denoised_scalar(
+    raw: list[np.ndarray], smoothed: list[np.ndarray], level: float, pace: float, clock: Clock
+) -> tuple[list[np.ndarray], float, bool]:
+    """Raw or smoothed paths, whichever forecast the raw series better; what a coarse flow's spline takes off is no noise."""
+    tau = max(1, round(DELAYS[1] * pace))
+    if min(len(s) for s in raw) < 8 * TRIAL_DIMENSION * tau:
+        return smoothed, level, True
+    found = []
+    for paths in (raw, smoothed):
+        states = delay_vectors(paths, TRIAL_DIMENSION, tau, tau, True)
+        seen = replace(states, observed=delay_vectors(raw, TRIAL_DIMENSION, tau, tau, True).observed)
+        found.append(selection.screened(seen, _horizon(seen, False, pace), clock))
+    if found[1].score < found[0].score - 0.02:
+        return smoothed, level, True
+    return raw, min(level, float(found[0].curve[0])), False
+
+
 def state_spaces(
     paths: list[np.ndarray], raw: list[np.ndarray], prepared: Prepared, spec: LyapunovSpec
 ) -> list[tuple[States, bool]]:
     """Candidate states and whether a flow (else a map) is fitted on them."""
-    flow, period = prepared.sampling.is_flow, prepared.sampling.period_steps
+    flow = prepared.sampling.is_flow
     if prepared.n_channels > 1:
         return [(replace(channels_as_states(paths), observed=raw), flow)]
     given_m = None if spec.embedding_dimension == "auto" else int(spec.embedding_dimension)
     given_tau = None if spec.embedding_delay == "auto" else int(spec.embedding_delay)
     shortest = sum(len(s) for s in paths) // 8
     if not flow or given_tau is not None:
-        tau = given_tau or 1
+        tau = max(1, round((given_tau or 1) / prepared.stride))
         dimensions = [given_m] if given_m else [1, 2, 3, 4]
-        return [(delay_vectors(paths, m, tau, tau if flow else 1), False) for m in dimensions if m * tau < shortest]
-    delays = sorted({max(1, round(period * share)) for share in DELAYS})
+        return [
+            (delay_vectors(paths, m, tau, tau if flow else 1, flow), False) for m in dimensions if m * tau < shortest
+        ]
+    delays = sorted({max(1, round(prepared.sampling.pace * share)) for share in DELAYS})
     dimensions = [given_m] if given_m else list(DIMENSIONS)
     pairs = [(tau, m) for m in dimensions for tau in delays]
-    return [(delay_vectors(paths, m, tau, tau), False) for tau, m in pairs if (m - 1) * tau < shortest]
+    return [(delay_vectors(paths, m, tau, tau, True), False) for tau, m in pairs if (m - 1) * tau < shortest]
 
 
 def _horizon(states: States, flow: bool, period: float) -> int:
     if flow:
         return int(np.clip(round(period), 4, 400))
-    return max(MAP_HORIZON, round(period / states.stride)) if states.stride > 1 else MAP_HORIZON
+    return max(MAP_HORIZON, round(period / states.stride)) if states.of_flow else MAP_HORIZON
 
 
 def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     """Fit every candidate, choose by held-out forecasts, refit on everything, refine under noise."""
     clock.enter("fitting models", 0.1, 0.45)
     paths, noise, smoothed = denoise(prepared, clock)
-    period = prepared.sampling.period_steps
+    period, pace = prepared.sampling.period_steps, prepared.sampling.pace
     spaces = state_spaces(paths, prepared.segments, prepared, spec)
-    found = explore(spaces, period, noise, 0.5, clock)
+    found = explore(spaces, period, pace, noise, 0.5, clock)
     ordered = selection.choose(found)
     linear = min((c for c in found if c.is_linear), key=lambda c: c.score)
     clock.enter("choosing a model", 0.45, 0.55)
     chosen, alternatives, sustained = settle(ordered, period, REACH[0], clock)
     if not sustained and spaces[0][0].kind == "delay" and not chosen.is_linear and clock.left() > 0.4:
         stiffer = [(replace(s, jitter=JITTER), flow) for s, flow in spaces]
-        again = selection.choose([linear, *explore(stiffer, period, noise, 0.35, clock)])
+        again = selection.choose([linear, *explore(stiffer, period, pace, noise, 0.35, clock)])
         best = min(c.score for c in ordered)
         for candidates in ([linear, *(c for c in again if c.score < best + np.log(REACH[1]))], ordered):
             second, rivals, holds = settle(candidates, period, REACH[1], clock)
@@ -127,37 +156,41 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
 
 
 def explore(
-    spaces: list[tuple[States, bool]], period: float, noise: float, reserve: float, clock: Clock
+    spaces: list[tuple[States, bool]], period: float, pace: float, noise: float, reserve: float, clock: Clock
 ) -> list[Candidate]:
     """Candidates of every state space, as far as the budget goes down to `reserve`."""
     found: list[Candidate] = []
-    if len(spaces) > FINALISTS and spaces[0][0].stride > 1:
-        spaces = shortlist(spaces, period, reserve, clock)
+    if len(spaces) > FINALISTS and spaces[0][0].of_flow:
+        spaces = shortlist(spaces, pace, reserve, clock)
     begin, seen = clock.left(), 0
     for i, (states, flow) in enumerate(spaces):
         clock.tick(i / len(spaces))
         until = min(begin, reserve) + max(0.0, begin - reserve) * (len(spaces) - i - 1) / len(spaces)
-        if found and clock.left() <= reserve and states.stride > 1:  # maps and single spaces have cheap minimal menus
+        if found and clock.left() <= reserve and states.of_flow:  # maps and single spaces have cheap minimal menus
             break
         seen += 1
         found += selection.search(
             states,
             flow,
             selection.half_widths(period),
-            _horizon(states, flow, period),
+            _horizon(states, flow, pace if states.of_flow else period),
             clock,
             partial(_spent, clock, until),
             noise,
         )
     if 3 * seen < len(spaces):
         clock.search_cut = True
-    if spaces[0][0].stride > 1 and min(c.score for c in found) < np.log(TOO_EASY):
+    if spaces[0][0].of_flow:
+        for c in sorted((c for c in found if not c.is_linear), key=lambda c: c.score)[:VARIED]:
+            if clock.left() > reserve:
+                found += selection.varied(c, clock, selection.bound_of(c.states))
+    if spaces[0][0].of_flow and min(c.score for c in found) < np.log(TOO_EASY):
         found = [selection.looking_ahead(c, 2 * c.horizon, clock) for c in found]
     return found
 
 
 def shortlist(
-    spaces: list[tuple[States, bool]], period: float, reserve: float, clock: Clock
+    spaces: list[tuple[States, bool]], pace: float, reserve: float, clock: Clock
 ) -> list[tuple[States, bool]]:
     """The spaces of delay vectors in which a small model forecasts best."""
     scores: list[float] = []
@@ -166,7 +199,7 @@ def shortlist(
         clock.tick()
         if scores and clock.left() <= until:
             break
-        scores.append(selection.screened(states, _horizon(states, flow, period), clock))
+        scores.append(selection.screened(states, _horizon(states, flow, pace), clock).score)
     if 3 * len(scores) < len(spaces):
         clock.search_cut = True
     return [spaces[i] for i in np.argsort(scores)[:FINALISTS]]
@@ -184,6 +217,7 @@ class Trial:
     along: float  # lambda_max per sampling step along the data
     free: float | None  # in free run; None where it does not stay on the data's attractor
     agrees: bool
+    off_zero: float = 0.0  # the exponent nearest to zero but the first, which a flow has at zero, per step
 
 
 def attempt(candidate: Candidate, period: float, clock: Clock) -> Trial | None:
@@ -191,25 +225,27 @@ def attempt(candidate: Candidate, period: float, clock: Clock) -> Trial | None:
 
     None where one step from the data's own states leaves the bounds.
     """
-    delayed, stride = candidate.states.stride > 1, candidate.states.stride
+    delayed, stride = candidate.states.of_flow, candidate.states.stride
     last: Trial | None = None
-    for whole in selection.refitted(candidate, STIFFER if delayed else (1.0,)):
+    allowed = max(candidate.score + LOSS, np.log(GOOD_ENOUGH))
+    for whole in selection.refitted(candidate, STIFFER if delayed else (1.0,), LEAST_RIDGE):
         clock.tick()
-        if last is not None and selection.looking_ahead(whole, whole.horizon, clock).score > candidate.score + LOSS:
+        if last is not None and selection.looking_ahead(whole, whole.horizon, clock).score > allowed:
             break
-        along = sound(whole, clock)
-        if along is None:
+        rates = sound(whole, clock)
+        if rates is None:
             continue
+        along, off_zero = float(rates[0]), float(np.min(np.abs(rates[1:]), initial=np.inf)) / stride
         n_steps = int(np.clip(100 * period / stride, 2000, 6000))
         n_steps = whole.model.affordable(n_steps, 1, 1000, clock)
         run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
         if run is None:
-            last = last or Trial(whole, along / stride, None, False)
+            last = last or Trial(whole, along / stride, None, False, off_zero)
             continue
         free = float(run.mean())
         agrees = not delayed or abs(free - along) * period / stride <= max(0.05, 0.35 * abs(along) * period / stride)
         if agrees or last is None or last.free is None:
-            last = Trial(whole, along / stride, free / stride, agrees)
+            last = Trial(whole, along / stride, free / stride, agrees, off_zero)
         if agrees or clock.left() < 0.3:
             break
     return last
@@ -222,8 +258,8 @@ def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) 
     unstable beside the data). Where none sustains itself the first sound one is taken, to be measured along the data.
     """
     best = min(c.score for c in ordered)
-    delayed = ordered[0].states.stride > 1
-    ranked = sorted(ordered, key=lambda c: c.score) if delayed else ordered
+    delayed = ordered[0].states.of_flow
+    ranked = sorted(ordered, key=_trust) if delayed else ordered
     limit = best + np.log(REACH[1] if delayed else 1.2)
     # below ACCURATE errors come from quadrature: any such model may serve
     accurate = max(best + np.log(reach if delayed else 1.2), np.log(selection.ACCURATE))
@@ -242,13 +278,28 @@ def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) 
             trials.append(found)
     free = [t for t in trials if t.free is not None]
     if free:
-        chosen = next((t for t in free if t.agrees), None) or min(free, key=lambda t: abs((t.free or 0.0) - t.along))
+        chosen = _most_like_a_flow([t for t in free if t.agrees], delayed) or min(
+            free, key=lambda t: abs((t.free or 0.0) - t.along)
+        )
         return chosen.candidate, _rates(trials, chosen, delayed), True
     if trials:
         return trials[0].candidate, _rates(trials, trials[0], delayed), False
     linear = [c for c in ordered if c.is_linear]
     whole = (selection.refitted(c)[0] for c in [*ordered, *linear])
     return next(c for c in whole if c.is_linear or sound(c, clock) is not None), [], False
+
+
+def _most_like_a_flow(agreeing: list[Trial], delayed: bool) -> Trial | None:
+    """The first trial; of delay vectors, among those that forecast about as well, the one with an exponent nearest to zero."""
+    if not agreeing or not delayed:
+        return next(iter(agreeing), None)
+    limit = max(agreeing[0].candidate.score, float(np.log(ALIKE))) + ABOUT_AS_WELL
+    return min((t for t in agreeing if t.candidate.score <= limit), key=lambda t: t.off_zero)
+
+
+def _trust(candidate: Candidate) -> tuple[float, int]:
+    """Order of delay vectors: by forecasts, but where these are about perfect by size, since spare directions do harm."""
+    return max(candidate.score, float(np.log(ALIKE))), candidate.states.dimension
 
 
 def _rates(trials: list[Trial], chosen: Trial, delayed: bool) -> list[float]:
@@ -259,12 +310,16 @@ def _rates(trials: list[Trial], chosen: Trial, delayed: bool) -> list[float]:
     return [t.free for t in rivals if t.free is not None] + [t.along for t in rivals if delayed]
 
 
-def sound(candidate: Candidate, clock: Clock) -> float | None:
-    """lambda_max per step of the model along the data, None where steps from the data's own states leave the bounds (0.1 %)."""
+def sound(candidate: Candidate, clock: Clock) -> np.ndarray | None:
+    """Leading exponents per step of the model along the data, of delay vectors three of them, descending.
+
+    None where steps from the data's own states leave the bounds (0.1 %).
+    """
+    k = min(3, candidate.states.dimension) if candidate.states.of_flow else 1
     path = max(candidate.states.paths, key=len)[:: candidate.states.stride]
-    growth = candidate.model.growth_along(path[:4000], 1, clock)[:, 0]
-    kept = np.isfinite(growth)
-    return float(growth[kept].mean()) if np.mean(kept) >= 0.999 else None
+    growth = candidate.model.growth_along(path[:4000], k, clock)
+    kept = np.isfinite(growth).all(axis=1)
+    return np.sort(growth[kept].mean(axis=0))[::-1] if np.mean(kept) >= 0.999 else None
 
 
 def one_step_noise(candidate: Candidate) -> float:
@@ -281,7 +336,7 @@ def refine(candidate: Candidate, prepared: Prepared, noise: float, clock: Clock)
     """Multiple shooting where noise exceeds 0.2 % and the refined model forecasts held-out data no worse."""
     states, model = candidate.states, candidate.model
     level = noise if model.is_flow else one_step_noise(candidate)
-    if level < 2e-3 or (states.kind == "delay" and states.stride > 1):
+    if level < 2e-3 or states.of_flow:
         return None
     growth = max(1e-3, float(model.growth_along(states.paths[0][:3000], 1, clock).mean()))
     period = prepared.sampling.period_steps

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import signal
 
 MAX_PERIODOGRAM_ROWS = 131_072
+PACE = 3.5  # pace times bandwidth at most
 MAX_FLOOR = (
     0.07  # share of a flat background, about the noise's share of the variance, above which a series is no flow's
 )
@@ -22,6 +23,14 @@ class Sampling:
     bandwidth: float  # frequency (cycles per step) below which 99 % of the power above the floor lies
     lag_one: float  # median lag-1 autocorrelation of the channels
     stride: int  # every stride-th step carries all the information
+
+    @property
+    def pace(self) -> float:
+        """Time scale of the fast motion in steps: the period, or less where slow wandering dominates the power.
+
+        1 / bandwidth is about 0.4 periods of systems like Lorenz' or Roessler's; of a motion that wanders between cells, less.
+        """
+        return max(min(self.period_steps, PACE / max(self.bandwidth, 1e-9)), 1.0)
 
 
 def _power(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:

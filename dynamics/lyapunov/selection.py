@@ -25,15 +25,19 @@ from dynamics.lyapunov.states import States
 N_STARTS = 240
 WORST = 3.0  # forecast errors are cut here, in standard deviations
 MAX_FEATURES = 300
+MAX_DELAYED_FEATURES = 560
 MAX_MONOMIALS = 210
 RADIAL = (60, 250)
 MAX_KINKS = 4
 HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
+DELAYED_RADIAL = (500, 0.5)  # radial functions of delay vectors of a flow, and how far their metric is whitened
+OTHER_RADIAL = ((250, 0.0), (500, 1.0))  # the same, tried in the best spaces only
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
-EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to all
+EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
+FINAL_ROWS = 7000
 SCREENING = (100, 120)  # radial functions and forecasts of the small model that ranks spaces of delay vectors
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 
@@ -78,16 +82,17 @@ class Candidate:
 
 def held_starts(states: States, horizon: int, n_starts: int = N_STARTS) -> list[tuple[int, int]]:
     """(path, row) of forecast starts: evenly spread over the held-out stretches, whole horizon inside one path."""
-    places = []
+    paths, rows = [], []
     for i, numbers in enumerate(fitting.block_numbers(states)):
-        last = len(numbers) - horizon
-        held = np.isin(numbers, fitting.HELD_BLOCKS)
-        rows = np.nonzero(held[: max(0, last)])[0]
         # the horizon may reach into training data: the start decides, its future was not fitted from it
-        places += [(i, int(r)) for r in rows]
-    if len(places) > n_starts:
-        places = [places[j] for j in np.linspace(0, len(places) - 1, n_starts).astype(int)]
-    return places
+        able = np.nonzero(np.isin(numbers[: max(0, len(numbers) - horizon)], fitting.HELD_BLOCKS))[0]
+        paths.append(np.full(len(able), i))
+        rows.append(able)
+    path, row = np.concatenate(paths), np.concatenate(rows)
+    if len(path) > n_starts:
+        kept = np.linspace(0, len(path) - 1, n_starts).astype(int)
+        path, row = path[kept], row[kept]
+    return list(zip(path.tolist(), row.tolist(), strict=True))
 
 
 def forecast_errors(
@@ -124,13 +129,14 @@ def bases(states: States, is_flow: bool) -> Iterator[Basis]:
     yield from radial_bases(states, RADIAL)
 
 
-def radial_bases(states: States, numbers: tuple[int, ...]) -> Iterator[Basis]:
+def radial_bases(states: States, numbers: tuple[int, ...], whitening: float = 0.0) -> Iterator[Basis]:
     """Quadratic polynomials with radial functions, fewer where the data are short."""
     m, rows = states.dimension, states.n_rows
+    most = MAX_DELAYED_FEATURES if states.of_flow else MAX_FEATURES
     for n_centres in numbers:
-        n = min(n_centres, MAX_FEATURES - polynomial_size(m, 2), rows // 12 - polynomial_size(m, 2))
+        n = min(n_centres, most - polynomial_size(m, 2), rows // 12 - polynomial_size(m, 2))
         if m <= 8 and n >= 10:
-            yield with_radial(states.pooled(), 2, n, RADIAL_WIDTH)
+            yield with_radial(states.pooled(), 2, n, RADIAL_WIDTH, whitening)
 
 
 def half_widths(period_steps: float) -> int:
@@ -166,7 +172,7 @@ def fit_candidate(
     clock.tick()
     solved = fitting.solutions(regression)
     clock.tick()
-    if states.stride == 1:
+    if not states.of_flow:
         solved = [min(solved, key=lambda s: s[2])]
     tried = []
     for weights, ridge, _ in solved:
@@ -189,11 +195,11 @@ def looking_ahead(candidate: Candidate, horizon: int, clock: Clock) -> Candidate
     return replace(candidate, log_errors=log_errors, curve=curve, horizon=horizon)
 
 
-def screened(states: States, horizon: int, clock: Clock) -> float:
-    """Forecast score of delay vectors with a small model: which spaces deserve a large one."""
-    bound = 4.0 * float(np.max(np.abs(states.pooled()))) + 1.0
-    basis = next(radial_bases(states, SCREENING[:1]), polynomial(states.dimension, 1))
-    return fit_candidate(states, basis, False, 0, horizon, clock, bound, SCREENING[1]).score
+def screened(states: States, horizon: int, clock: Clock) -> Candidate:
+    """A small model on delay vectors, whose forecasts tell which spaces deserve a large one."""
+    bound = bound_of(states)
+    basis = next(radial_bases(states, SCREENING[:1], DELAYED_RADIAL[1]), polynomial(states.dimension, 1))
+    return fit_candidate(states, basis, False, 0, horizon, clock, bound, SCREENING[1])
 
 
 def search(
@@ -201,11 +207,11 @@ def search(
 ) -> list[Candidate]:
     """All candidates of one state space; richer bases are left out once they bring nothing or nothing is left to gain."""
     found: list[Candidate] = []
-    bound = 4.0 * float(np.max(np.abs(states.pooled()))) + 1.0
+    bound = bound_of(states)
     worse = 0
-    delayed = states.stride > 1  # delay vectors of a flow: radial functions did best by far, polynomials explode
+    delayed = states.of_flow  # delay vectors of a flow: radial functions did best by far, polynomials explode
     menu = (
-        itertools.chain([polynomial(states.dimension, 1)], radial_bases(states, RADIAL[-1:]))
+        itertools.chain([polynomial(states.dimension, 1)], radial_bases(states, DELAYED_RADIAL[:1], DELAYED_RADIAL[1]))
         if delayed
         else bases(states, is_flow)
     )
@@ -225,6 +231,18 @@ def search(
         if basis.power == 1 and len(basis.knots) > 0 and candidate.score < best:
             found += sharpened(candidate, is_flow, half_width, clock, bound)
     return found
+
+
+def varied(candidate: Candidate, clock: Clock, bound: float) -> list[Candidate]:
+    """The same delay vectors with radial functions in other metrics."""
+    states = candidate.states
+    menu = itertools.chain.from_iterable(radial_bases(states, (n,), w) for n, w in OTHER_RADIAL)
+    return [fit_candidate(states, b, False, 0, candidate.horizon, clock, bound) for b in menu]
+
+
+def bound_of(states: States) -> float:
+    """|x_i| beyond which a run counts as diverging."""
+    return 4.0 * float(np.max(np.abs(states.pooled()))) + 1.0
 
 
 def sharpened(candidate: Candidate, is_flow: bool, half_width: int, clock: Clock, bound: float) -> list[Candidate]:
@@ -270,16 +288,40 @@ def choose(candidates: list[Candidate]) -> list[Candidate]:
     return [first, *sorted((c for c in candidates if c is not first), key=lambda c: c.score)]
 
 
-def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,)) -> list[Candidate]:
-    """The same candidate with its weights from all rows, held-out ones included, for multiples of its ridge."""
+def gain_by_lead(candidates: list[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+    """Leads in steps, and log ratio of the best linear model's rms forecast error to the best nonlinear one's.
+
+    Of delay vectors only leads that some model steps on; between its own leads a model's log error is interpolated.
+    """
+    leads = np.unique(np.concatenate([c.states.stride * np.arange(1, len(c.curve) + 1) for c in candidates]))
+    best = {}
+    for linear in (True, False):
+        logs = [
+            np.interp(
+                leads,
+                c.states.stride * np.arange(1, len(c.curve) + 1),
+                np.log(np.maximum(c.curve, 1e-7)),
+                left=np.inf,
+                right=np.inf,
+            )
+            for c in candidates
+            if c.is_linear is linear
+        ]
+        best[linear] = np.min(logs, axis=0) if logs else np.full(len(leads), np.inf)
+    known = np.isfinite(best[True]) & np.isfinite(best[False])
+    return leads[known], best[True][known] - best[False][known]
+
+
+def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,), least: float = 0.0) -> list[Candidate]:
+    """The same candidate with its weights from all rows, held-out ones included, for its ridge and for multiples of it.
+
+    Multiplied is a ridge of at least `least`.
+    """
     regression = candidate.regression
-    if candidate.states.stride > 1:
-        regression = regression_of(candidate.states, candidate.model.basis, False, 0)
-    ridges = [
-        candidate.ridge * factor
-        for factor in stiffer
-        if factor == 1.0 or candidate.ridge * factor <= fitting.RIDGES[-1]
-    ]
+    if candidate.states.of_flow:
+        regression = regression_of(candidate.states, candidate.model.basis, False, 0, FINAL_ROWS)
+    ridges = [candidate.ridge]
+    ridges += [r for r in (max(candidate.ridge, least) * f for f in stiffer if f > 1.0) if r <= fitting.RIDGES[-1]]
     pooled, out = candidate.states.pooled(), []
     for ridge, weights in zip(ridges, fitting.refits(regression, np.array(ridges)), strict=True):
         model = candidate.model.with_weights(weights).resolved(pooled)

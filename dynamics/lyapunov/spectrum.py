@@ -16,6 +16,7 @@ MIN_DRAWS = 4
 MIN_SUSTAINED = LANES - 2  # free runs that must stay in bounds
 VANISHED = -1e4  # nats per step, in place of minus infinity
 NEGLIGIBLE_GROWTH = 3e-4  # nats per period: an error of lambda_max that changes nothing
+LEAST_MODEL_ERROR = 0.025  # of lambda_max, for a model of delay vectors
 FREE_RUN_FLOPS = (
     5e9  # of all free runs of the chosen model: work, not time, so that a busy machine gives the same answer
 )
@@ -168,6 +169,8 @@ def measure(
         total[0, 0] += float(np.median(gaps)) ** 2
     if states.kind == "delay" and free_growth is not None:
         total[0, 0] += 0.25 * float(along[0] - free_growth[:, 0].mean()) ** 2
+    if states.of_flow:
+        total[0, 0] += _model_variance(chosen.mean(axis=0))
     order = np.argsort(chosen.mean(axis=0))[::-1]
     return Measured(
         chosen.mean(axis=0)[order],
@@ -179,6 +182,12 @@ def measure(
         0 if free_growth is None else len(free_growth),
         _convergence(chosen),
     )
+
+
+def _model_variance(exponents: np.ndarray) -> float:
+    """What a model of delay vectors may be wrong by: a flow has an exponent at zero, and how far the nearest one is off tells."""
+    off = float(np.min(np.abs(exponents[1:]), initial=abs(float(exponents[0]))))
+    return (LEAST_MODEL_ERROR * float(exponents[0])) ** 2 + (0.5 * min(off, abs(float(exponents[0])))) ** 2
 
 
 def _run_freely(

@@ -22,6 +22,7 @@ class States:
     window_steps: int = 1  # samples that one state looks back on, itself included
     delay: int = 1
     stride: int = 1  # sampling steps between a state and its image under a map model
+    of_flow: bool = False  # delay vectors of a sampled flow, however coarsely: its model is a map over `stride` steps
     jitter: float = 0.0  # displacement of the states in training, standard deviations
 
     @property
@@ -42,7 +43,9 @@ def channels_as_states(segments: list[np.ndarray]) -> States:
     return States("none", segments, segments, np.eye(n), np.zeros(n))
 
 
-def delay_vectors(segments: list[np.ndarray], dimension: int, delay: int, stride: int = 1) -> States:
+def delay_vectors(
+    segments: list[np.ndarray], dimension: int, delay: int, stride: int = 1, of_flow: bool = False
+) -> States:
     """(x_t, x_(t-tau), ..., x_(t-(m-1) tau)) of a scalar series (Takens 1981)."""
     back = (dimension - 1) * delay
     paths = [
@@ -53,4 +56,4 @@ def delay_vectors(segments: list[np.ndarray], dimension: int, delay: int, stride
     readout = np.zeros((1, dimension))
     readout[0, 0] = 1.0
     observed = [p[:, :1] for p in paths]
-    return States("delay", paths, observed, readout, np.zeros(1), back + 1, delay, stride)
+    return States("delay", paths, observed, readout, np.zeros(1), back + 1, delay, stride, of_flow)

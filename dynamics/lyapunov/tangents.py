@@ -19,7 +19,7 @@ def none() -> np.ndarray:
 def _space(model: Arrays, q: int) -> np.ndarray:
     """Scratch space of a kernel with q tangent vectors, as `kernels.divided` divides it."""
     m, size = model.ints[kernels.M], model.ints[[kernels.N_POLY, kernels.N_CENTRES, kernels.N_KNOTS]].sum()
-    return aligned(int(LANES * (size + model.ints[kernels.N_KNOTS] + m * m + 4 * m + 4 * m * q + q)), np.float64)
+    return aligned(int(LANES * (size + model.ints[kernels.N_KNOTS] + m * m + 5 * m + 4 * m * q + q)), np.float64)
 
 
 def to_lanes(rows: np.ndarray) -> np.ndarray:
@@ -139,7 +139,20 @@ def warm_up() -> None:
     one, empty = np.zeros(1), np.empty(0)
     flat, index = np.empty((0, 1)), np.zeros(2, dtype=np.int64)
     model = kernels.pack(
-        1, index, index, np.array([[0.0, -0.1]]), np.full((1, 1, 1), -0.1), flat, 0.0, empty, index[:0], 1, 1, 0.0, 10.0
+        1,
+        index,
+        index,
+        np.array([[0.0, -0.1]]),
+        np.full((1, 1, 1), -0.1),
+        flat,
+        0.0,
+        np.eye(1),
+        empty,
+        index[:0],
+        1,
+        1,
+        0.0,
+        10.0,
     )
     design(model, one[None])
     jacobians(model, one[None])

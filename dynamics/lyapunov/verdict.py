@@ -15,6 +15,7 @@ PREDICTABLE = 0.25  # forecast error below which a series is not noise, whatever
 FEW_DIMENSIONS = 3.0  # correlation dimension below which states do not fill a larger space as noise does
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 
+BEYOND_DOUBT = 3.0  # the same that outweighs surrogates: exp(x) of linear noise x was forecast e times better, too
 STRONG_GAIN = 1.0  # the same where the rate of growth comes from neighbours, which part in noise, too
 
 
@@ -42,6 +43,7 @@ class Findings:
     linear_best: bool
     whole_spectrum: bool  # false where neighbour divergence gave the largest exponent alone
     space_dimension: int = 0  # of the space in which `dimension` was measured
+    early_gain: float = 0.0  # log ratio of linear to nonlinear forecast errors at the lead where it is largest
     search_cut: bool = False  # the budget ended before enough models were tried
     surrogates: SurrogateTest | None = None  # None for too few rows, or a spent budget
 
@@ -175,7 +177,7 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
             )
         linear = f.surrogates is not None and f.surrogates.decisive and f.surrogates.p > 0.1
-        if linear and f.gain < STRONG_GAIN:
+        if linear and not (f.free_run and f.gain > BEYOND_DOUBT):
             return (
                 "undecided",
                 "The fitted model is chaotic, yet noise with the same spectrum is as predictable as the series.",
@@ -198,6 +200,8 @@ def _doubt_of_noise(f: Findings) -> str:
         return "the budget ended before enough models were tried: raise budget_seconds"
     if f.is_flow and f.surrogates is None:
         return "it could not be compared with linear noise: too few periods, or nothing left of the budget"
+    if f.early_gain > MIN_GAIN:
+        return f"at some lead a nonlinear model forecasts it {100 * (np.exp(f.early_gain) - 1):.0f} % better than a linear one"
     if f.model_error < PREDICTABLE:
         return f"{f.horizon_steps} steps are forecast to {f.model_error:.2g} standard deviations, which is no noise"
     if f.surrogates is not None and f.surrogates.rejected:

@@ -255,6 +255,8 @@ FINDINGS = {
         ({"surrogates": None}, "undecided"),  # a flow of too few periods
         ({"surrogates": None, "is_flow": False}, "noise"),
         ({"surrogates": surrogates(-1.0)}, "noise"),
+        ({"early_gain": 0.3}, "undecided"),  # no better over the whole horizon, but at some lead
+        ({"early_gain": 0.05}, "noise"),
     ],
 )
 def test_noise_is_not_said_against_evidence(change, kind):
@@ -275,6 +277,11 @@ CHAOS = {
         ({"surrogates": surrogates(10.0)}, "chaotic"),
         ({"surrogates": surrogates(0.0)}, "undecided"),
         ({"surrogates": surrogates(0.0), "model_error": 0.02}, "chaotic"),  # forecasts no linear noise would allow
+        (
+            {"surrogates": surrogates(0.0), "model_error": 0.2},
+            "undecided",
+        ),  # exp(x) of linear noise x is forecast like that
+        ({"surrogates": surrogates(0.0), "model_error": 0.02, "free_run": False}, "undecided"),
     ],
 )
 def test_chaos_is_not_said_of_a_series_as_predictable_as_linear_noise(change, kind):

@@ -76,11 +76,15 @@ def test_polynomial_basis_holds_every_monomial_once(m, degree):
     assert max(len(p) for p in found) == degree
 
 
-@pytest.mark.parametrize("kind", ["radial", "cubic splines", "piecewise linear"])
+@pytest.mark.parametrize("kind", ["radial", "whitened radial", "cubic splines", "piecewise linear"])
 def test_features_and_jacobian_against_plain_python(kind):
     rng = np.random.default_rng(0)
     states = rng.standard_normal((200, 3))
-    basis = with_radial(states, 3, 12) if kind == "radial" else with_hinges(states, 2, 5, 3 if "cubic" in kind else 1)
+    states[:, 2] = 0.3 * states[:, 1] + 0.1 * states[:, 2]
+    if "radial" in kind:
+        basis = with_radial(states, 3, 12, whitening=0.7 if "whitened" in kind else 0.0)
+    else:
+        basis = with_hinges(states, 2, 5, 3 if "cubic" in kind else 1)
     model = SmoothModel(basis, rng.standard_normal((basis.size, 3)), True)
     x = rng.standard_normal(3)
     np.testing.assert_allclose(
