@@ -107,7 +107,8 @@ def _embedding(
         if states.kind == "principal-components"
         else f"{states.dimension} delays of {states.delay * stride} step(s)"
     )
-    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction: {why}; {why_m}."
+    counted = f" (counted in steps of {stride} rows)" if stride > 1 else ""
+    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction{counted}: {why}; {why_m}."
     lags = [j * delay * stride for j in range(max(dimension, 1))]
     return (
         Embedding(
