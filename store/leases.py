@@ -64,8 +64,9 @@ class Pulse:
 def claim_next(
     session: Session, settings: StoreSettings, *, worker: str, queues: Sequence[str], lease_seconds: float
 ) -> tuple[JobRow, Lease] | None:
-    """Take the job of `queues` that is due first: the highest priority, among equals the tenant with the fewest running
-    jobs, then the oldest. Tenants that run as many jobs as they may are passed over. None: nothing is to be done."""
+    """Take the job of `queues` that is due first: the highest priority; among equals a job of the tenant with the fewest
+    running jobs, by lot where these are equal; of a tenant the oldest. Tenants that run as many jobs as they may are
+    passed over. None: nothing is to be done."""
     for job_id in waiting.due(session, settings, queues):
         claimed = claim(session, job_id, worker=worker, lease_seconds=lease_seconds)
         if claimed is not None:

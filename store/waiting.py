@@ -3,6 +3,7 @@ run, not on how many jobs wait or have ended."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,9 +22,14 @@ QUEUED = JobRow.status == literal_column("'queued'")
 
 def due(session: Session, settings: StoreSettings, queues: Sequence[str]) -> Iterator[str]:
     """Ids of queued jobs that may run now, the most urgent first, at most one of each tenant and queue; what another
-    transaction is claiming is left away. Each is to be claimed in this transaction before the next is asked for."""
+    transaction is claiming is left away. Each is to be claimed in this transaction before the next is asked for.
+
+    Tenants that run equally many jobs draw lots: by the age of their jobs, the one that has submitted a thousand first
+    would be served alone whenever all workers are free again.
+    """
     found = [(*row, queue) for queue in queues for row in session.execute(heads(settings, queue))]
-    for *_, tenant, limit, queue in sorted(found, key=lambda head: head[:3]):
+    random.shuffle(found)
+    for *_, tenant, limit, queue in sorted(found, key=lambda head: head[:2]):
         if limit:
             alone(session, "claim")  # two workers must not both take a tenant's last place
             if session.scalar(_running(tenant)) >= limit:

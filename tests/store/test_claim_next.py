@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from domain.ids import new_id
-from domain.jobs import JobStatus
+from domain.jobs import ErrorCode, JobError, JobStatus
 from domain.specs import JobLimits, LyapunovJob, ReconstructJob, ReconstructSpec, TrainJob, TrainSpec
 from store import jobs, leases
 from store.tables import JobRow, TenantRow
@@ -50,7 +51,26 @@ def test_the_higher_priority_first_then_the_older(world) -> None:
 def test_tenants_take_turns(world) -> None:
     many = [submit(world, tenant="many") for _ in range(4)]
     few = [submit(world, tenant="few") for _ in range(2)]
-    assert order(world) == [many[0], few[0], many[1], few[1], many[2], many[3]]
+    claimed = order(world)
+    assert {claimed[0], claimed[1]} == {many[0], few[0]}
+    assert {claimed[2], claimed[3]} == {many[1], few[1]}
+    assert claimed[4:] == many[2:]
+
+
+def test_no_tenant_waits_for_all_jobs_of_the_one_before(world) -> None:
+    """One worker, which ends every job before it takes the next: then nobody runs anything when lots are drawn."""
+    for _ in range(40):
+        submit(world, tenant="first")
+    theirs = [submit(world, tenant="second") for _ in range(3)]
+    random.seed(20261123)
+    served = []
+    for _ in range(20):
+        lease = claim(world)
+        assert lease is not None
+        served.append(lease.job_id)
+        with world.database.write() as session:
+            leases.fail(session, lease, JobError(code=ErrorCode.DIVERGED, detail="", retryable=False))
+    assert [job_id for job_id in served if job_id in theirs] == theirs
 
 
 def test_a_priority_goes_before_a_turn(world) -> None:
@@ -81,7 +101,10 @@ def test_the_settings_are_the_quota_of_who_has_none(world) -> None:
     theirs = [submit(world, tenant="free") for _ in range(3)]
     with world.database.write() as session:
         session.add(TenantRow(name="free", max_running_jobs=0))
-    assert order(world, max_running_jobs=2) == [mine[0], theirs[0], mine[1], theirs[1], theirs[2]]
+    claimed = order(world, max_running_jobs=2)
+    assert [job_id for job_id in claimed if job_id in mine] == mine[:2]
+    assert [job_id for job_id in claimed if job_id in theirs] == theirs
+    assert claimed[4] == theirs[2]
 
 
 def test_every_queue_has_its_workers(world) -> None:

@@ -235,7 +235,7 @@ class Machine(RuleBasedStateMachine):
     def claim_next(self, worker):  # type: ignore[no-untyped-def]
         running = {tenant: self.number(tenant, *HELD) for tenant in TENANTS}
         due = [
-            (job.rank, running[job.tenant], job_id)
+            ((job.rank, running[job.tenant]), job_id)
             for job_id, job in self.jobs.items()
             if job.status == "queued" and running[job.tenant] < MAX_RUNNING[job.tenant]
         ]
@@ -245,8 +245,11 @@ class Machine(RuleBasedStateMachine):
             assert not due
             return multiple()
         job, lease = claimed
-        assert job.id == min(due)[2]
         model = self.jobs[job.id]
+        first = min(order for order, _ in due)
+        assert (first, job.id) in due
+        # Tenants in the same place draw lots; of a tenant the oldest is first.
+        assert job.id == min(id for order, id in due if order == first and self.jobs[id].tenant == model.tenant)
         assert model.owner is None
         model.move("running")
         model.attempt += 1
