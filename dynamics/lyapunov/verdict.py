@@ -176,11 +176,12 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "undecided",
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
             )
-        linear = f.surrogates is not None and f.surrogates.decisive and f.surrogates.p > 0.1
+        # Chaotic systems lie seven standard deviations from their surrogates and more; exp(x) of linear noise x up to 2.5.
+        linear = f.surrogates is not None and f.surrogates.decisive and not f.surrogates.rejected
         if linear and not (f.free_run and f.gain > BEYOND_DOUBT):
             return (
                 "undecided",
-                "The fitted model is chaotic, yet noise with the same spectrum is as predictable as the series.",
+                "The fitted model is chaotic, yet noise with the same spectrum is about as predictable as the series.",
             )
         return "chaotic", (
             "Nearby states part exponentially, a deterministic nonlinear model forecasts held-out data, and the series "
