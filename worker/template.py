@@ -97,8 +97,11 @@ class Template:
             os._exit(status)  # nothing of the template's is to be ended twice
 
     def _kill(self, pid: int) -> None:
-        """Its worker has closed the socket. The process has not been waited for, so the number is still its own."""
-        self._selector.unregister(self._watchers[pid])
+        """Its worker has closed the socket. A process that has not been waited for still has its number."""
+        watcher = self._watchers.get(pid)
+        if watcher is None:
+            return  # it has ended, and was waited for a moment ago: one select told both
+        self._selector.unregister(watcher)
         os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:

@@ -110,7 +110,7 @@ def test_a_wait_outlives_the_api_that_it_speaks_with(service: Served) -> None:
 def test_pausing_and_going_on(service: Served) -> None:
     with Client(service.url) as client:
         series = client.upload(henon(1000), channels=["x", "y"], dt=1.0, time_unit="step")
-        job = client.train(series, **TRAINING)
+        job = client.train(series, **(TRAINING | {"updates": 2_000_000}))  # it is canceled in the end
         eventually(lambda: job.refresh().progress.phase == "training", "training has begun")
         assert job.pause().status in ("pausing", "paused")
         eventually(lambda: job.refresh().status == "paused", "the job is paused")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,3 +206,27 @@ def test_processes_end_with_their_worker(bench, tmp_path):
     eventually(lambda: not is_running(pid), "the template has ended", 20)
     process.close()
     template.stop()
+
+
+def test_a_process_that_ends_in_the_moment_in_which_nobody_wants_it_any_more() -> None:
+    """One select tells the template both; it must go on, for the sake of the other jobs."""
+    code = """
+import os, selectors, socket, time
+from worker.template import Template
+
+worker, control = socket.socketpair()
+template = Template(control, None, {})
+theirs, watcher = socket.socketpair()
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+template._watchers[pid] = watcher
+template._selector.register(watcher, selectors.EVENT_READ, pid)
+time.sleep(0.3)
+theirs.close()
+worker.close()
+template.run()
+print("went on", template._watchers)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "went on {}\n"), done.stderr

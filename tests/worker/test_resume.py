@@ -25,7 +25,7 @@ from worker.processes import Template
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
-PARAMS = TRAINING | {"updates": 40_000, "seeds": 2}  # two seeds side by side
+PARAMS = TRAINING | {"updates": 160_000, "seeds": 2}  # two seeds side by side
 
 
 class Trainer:
