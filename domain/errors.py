@@ -39,6 +39,10 @@ class ErrorItem(Document):
     rows: list[int] | None = Field(
         default=None, description="Rows of the upload, counted from 0 (the header is no row); at most 20."
     )
+    recording: str | None = Field(
+        default=None,
+        description="Recording that the rows are counted in, where a collection came as several files or lists.",
+    )
     detail: str | None = None
 
 

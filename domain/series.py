@@ -43,6 +43,11 @@ class SeriesSpec(Spec):
         default=None,
         description="Name (or 0-based index) of the time column; found by itself when named t, time, ...",
     )
+    recording_column: Label | None = Field(
+        default=None,
+        description="Name (or 0-based index) of a column that names the recording, trial or subject of each row, for a file "
+        "that holds several; found by itself when named recording. Rows of one recording follow one another.",
+    )
     channels: list[ChannelName] | None = Field(
         default=None, max_length=4096, description="Channel names, in column order (overrides the header)."
     )
@@ -58,6 +63,15 @@ class SeriesSpec(Spec):
 class Segment(Document):
     """A run of rows without a gap: [start, stop). No training sequence and no estimate crosses a border."""
 
+    start: int
+    stop: int
+    time_start: float
+
+
+class Recording(Document):
+    """One of several recordings (trials, subjects) that a series consists of: its rows [start, stop)."""
+
+    name: str
     start: int
     stop: int
     time_start: float
@@ -90,7 +104,12 @@ class SeriesProfile(Document):
     n_steps: int
     n_channels: int
     n_usable_steps: int = Field(description="Steps inside a segment.")
-    duration: float = Field(description="(n_steps - 1) * dt, in time units.")
+    duration: float = Field(
+        description="(n_steps - 1) * dt, in time units; summed over the recordings of a collection."
+    )
     channels: list[ChannelProfile]
     segments: list[Segment]
+    recordings: list[Recording] = Field(
+        default_factory=list, description="Those of a collection, end to end; empty for a series that is one recording."
+    )
     issues: list[SeriesIssue] = Field(default_factory=list)

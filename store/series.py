@@ -46,7 +46,9 @@ def add(
     if name is not None and not (name.isprintable() and _is_text(name)):
         raise InvalidParameters("name must be printable text.")
     segments = [(s.start, s.stop, s.time_start) for s in profile.segments]
-    identity = [values.sha256, list(channels), dt, time_unit, time_start, segments, name]
+    identity: list[Any] = [values.sha256, list(channels), dt, time_unit, time_start, segments, name]
+    if profile.recordings:
+        identity.append([(r.name, r.start, r.stop, r.time_start) for r in profile.recordings])
     fields = {
         "id": new_id("series"),
         "tenant": tenant,

@@ -47,6 +47,8 @@ async def create_series(
 ) -> Response:
     """Send a file, as the part `file` of a form with the fields beside it, or as the body with the fields in the query;
     or a JSON document that holds both. CSV, NPY (1-D or 2-D), Parquet or JSON: rows are time steps, columns are channels.
+    Several recordings of one system are one series: as several parts `file`, as a file with a `recording_column`, or as
+    JSON `{"recordings": [...]}`.
 
     The file is checked wholly before anything is kept: what is wrong is answered with its rows (counted from 0, the
     header is none) and columns. Missing values are refused unless `missing` says what to do with them; every place that
@@ -54,7 +56,7 @@ async def create_series(
     """
     settings = services.settings
     with Scratch(services.blobs) as scratch:
-        upload = await receive(request, scratch.file(), settings.max_upload_bytes)
+        upload = await receive(request, scratch.file, settings.max_upload_bytes)
         added = await to_thread.run_sync(
             service.ingest,
             services,

@@ -34,7 +34,28 @@ _VALUES = {
     ],
     "description": "One channel, rows of channels, or named columns; null is a missing value.",
 }
-_TIME = {"type": "array", "items": {"type": ["number", "string"]}, "description": "Times of the rows, instead of dt."}
+_TIME = {
+    "type": ["array", "object"],
+    "description": "Times of the rows, instead of dt: a list, or for `recordings` a list or an object of lists.",
+}
+_RECORDINGS = {
+    "oneOf": [
+        {"type": "array", "items": {"type": ["array", "object"]}},
+        {"type": "object", "additionalProperties": {"type": ["array", "object"]}},
+    ],
+    "description": "Instead of `values`: several recordings of one system, each as `values` would be; an object names them.",
+}
+_RECORDING = {
+    "type": "array",
+    "items": {"type": ["string", "integer"]},
+    "description": "Beside `values`: the recording that each row belongs to.",
+}
+_FILES = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "minItems": 1,
+    "description": "The file; several parts of this name are one recording each, named by their file names.",
+}
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
@@ -44,16 +65,22 @@ REQUEST_BODY: dict[str, Any] = {
                 "type": "object",
                 "required": ["file"],
                 "additionalProperties": False,
-                "properties": {"file": {"type": "string", "format": "binary"}, **_FIELDS},
+                "properties": {"file": _FILES, **_FIELDS},
             }
         },
         "text/csv": {"schema": {"type": "string"}, "example": CSV},
         "application/json": {
             "schema": {
                 "type": "object",
-                "required": ["values"],
+                "anyOf": [{"required": ["values"]}, {"required": ["recordings"]}],
                 "additionalProperties": False,
-                "properties": {"values": _VALUES, "time": _TIME, **_FIELDS},
+                "properties": {
+                    "values": _VALUES,
+                    "recordings": _RECORDINGS,
+                    "recording": _RECORDING,
+                    "time": _TIME,
+                    **_FIELDS,
+                },
             },
             "example": JSON,
         },

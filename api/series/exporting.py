@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,6 @@ from api.series.schemas import Decimation
 from api.series.storing import npy_header
 from api.tables import FORMULA, Format
 from domain.errors import ErrorItem, InvalidParameters
-from domain.series import Segment
 from dynamics.audit.places import blocks
 from store.tables import SeriesRow
 
@@ -41,8 +41,11 @@ class Selection:
     def n_rows(self) -> int:
         return self.stop - self.start if self.rows is None else len(self.rows)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Times (k,) and values (k, N)."""
+    @property
+    def is_collection(self) -> bool:
+        return bool(self.row.profile.get("recordings"))
+
+    def blocks(self) -> Iterator[Rows]:
         for block in blocks(self.n_rows, self.values.shape[1]):
             if self.rows is None:
                 rows = np.arange(self.start + block.start, self.start + block.stop)
@@ -50,16 +53,34 @@ class Selection:
             else:
                 rows = self.rows[block]
                 part = self.values[rows]
-            yield row_times(self.row, rows), np.ascontiguousarray(part[:, self.columns])
+            names = row_recordings(self.row, rows) if self.is_collection else None
+            yield Rows(names, row_times(self.row, rows), np.ascontiguousarray(part[:, self.columns]))
+
+
+class Rows(NamedTuple):
+    """A block of rows: the recording of each (k,), of a collection; times (k,); values (k, N)."""
+
+    recording: np.ndarray | None
+    times: np.ndarray
+    values: np.ndarray
 
 
 def row_times(row: SeriesRow, rows: np.ndarray) -> np.ndarray:
-    """Times of rows: the clock of their segment, or of the one before them in a gap."""
-    segments = [Segment.model_validate(s) for s in row.profile["segments"]]
-    starts = np.array([0, *(s.start for s in segments)])
-    times = np.array([row.time_start, *(s.time_start for s in segments)])
-    at = np.searchsorted(starts[1:], rows, side="right")
+    """Times of rows: the clock of their segment, or of the one before them in a gap of the same recording."""
+    parts = [*(row.profile.get("recordings") or []), *row.profile["segments"]]
+    clocks = {0: row.time_start} | {p["start"]: p["time_start"] for p in parts}
+    starts = np.array(sorted(clocks))
+    times = np.array([clocks[start] for start in starts.tolist()])
+    at = np.searchsorted(starts, rows, side="right") - 1
     return times[at] + (rows - starts[at]) * row.dt
+
+
+def row_recordings(row: SeriesRow, rows: np.ndarray) -> np.ndarray:
+    """Names (k,) of the recordings that rows of a collection lie in."""
+    recordings = row.profile["recordings"]
+    starts = np.array([r["start"] for r in recordings])
+    names = np.array([r["name"] for r in recordings], dtype=object)
+    return names[np.searchsorted(starts, rows, side="right") - 1]
 
 
 def select(
@@ -120,15 +141,17 @@ def _json(selection: Selection) -> Iterator[bytes]:
         "time_unit": row.time_unit,
         "channels": selection.channels,
         "decimation": selection.decimation and selection.decimation.model_dump(),
-        "null_reason": "missing in the upload: a gap between segments" if len(row.profile["segments"]) > 1 else None,
+        "null_reason": "missing in the upload: a gap between segments" if _has_gaps(row) else None,
         "rows": None if selection.rows is None else selection.rows.tolist(),
     }
+    if not selection.is_collection:
+        head["recording"] = None
     yield json.dumps(head)[:-1].encode()
-    for name, index in (("time", 0), ("values", 1)):
+    for name in ("recording", "time", "values") if selection.is_collection else ("time", "values"):
         separator = f', "{name}": ['
         for block in selection.blocks():
-            part = block[index]
-            missing = np.isnan(part)
+            part = getattr(block, "times" if name == "time" else name)
+            missing = np.zeros(1) if name == "recording" else np.isnan(part)
             listed = (np.where(missing, np.array(None), part) if missing.any() else part).tolist()
             yield (separator + json.dumps(listed)[1:-1]).encode()
             separator = ", "
@@ -136,10 +159,14 @@ def _json(selection: Selection) -> Iterator[bytes]:
     yield b"}"
 
 
+def _has_gaps(row: SeriesRow) -> bool:
+    return sum(s["stop"] - s["start"] for s in row.profile["segments"]) < row.n_steps
+
+
 def _npy(selection: Selection) -> Iterator[bytes]:
     yield npy_header((selection.n_rows, len(selection.columns)))
-    for _, values in selection.blocks():
-        yield values.tobytes()
+    for block in selection.blocks():
+        yield block.values.tobytes()
 
 
 def npy_size(selection: Selection) -> int:
@@ -148,22 +175,23 @@ def npy_size(selection: Selection) -> int:
 
 def _csv(selection: Selection) -> Iterator[bytes]:
     # A spreadsheet would run a name that begins like a formula.
-    names = [f"'{name}" if name.startswith(FORMULA) else name for name in column_names(selection.channels)]
+    names = [f"'{name}" if name.startswith(FORMULA) else name for name in _table_names(selection)]
     options = arrow_csv.WriteOptions(include_header=True)
-    for times, values in selection.blocks():
+    for block in selection.blocks():
         piece = io.BytesIO()
-        arrow_csv.write_csv(_batch(names, times, values), piece, options)
+        arrow_csv.write_csv(_batch(names, block), piece, options)
         yield piece.getvalue()
         options = arrow_csv.WriteOptions(include_header=False)
 
 
 def _parquet(selection: Selection) -> Iterator[bytes]:
-    names = column_names(selection.channels)
+    names = _table_names(selection)
     sink = _Pieces()
-    schema = pa.schema([pa.field(name, pa.float64()) for name in names])
+    kinds = [pa.string()] * selection.is_collection + [pa.float64()] * (1 + len(selection.channels))
+    schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
     with pq.ParquetWriter(pa.PythonFile(sink, "w"), schema) as writer:
-        for times, values in selection.blocks():
-            writer.write_batch(_batch(names, times, values))
+        for block in selection.blocks():
+            writer.write_batch(_batch(names, block))
             yield sink.taken()
     yield sink.taken()
 
@@ -174,9 +202,16 @@ def column_names(channels: Sequence[str]) -> list[str]:
     return [next(name for name in candidates if name not in channels), *channels]
 
 
-def _batch(names: Sequence[str], times: np.ndarray, values: np.ndarray) -> pa.RecordBatch:
+def _table_names(selection: Selection) -> list[str]:
+    """The same, after the recording of a collection."""
+    return ["recording"] * selection.is_collection + column_names(selection.channels)
+
+
+def _batch(names: Sequence[str], rows: Rows) -> pa.RecordBatch:
     """Missing values are null (an empty cell), never NaN."""
-    columns = [pa.array(times), *(pa.array(column, mask=np.isnan(column)) for column in values.T.copy())]
+    columns = [pa.array(rows.times), *(pa.array(column, mask=np.isnan(column)) for column in rows.values.T.copy())]
+    if rows.recording is not None:
+        columns.insert(0, pa.array(rows.recording, pa.string()))
     return pa.record_batch(columns, names=list(names))
 
 

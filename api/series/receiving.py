@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,22 +21,28 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _MAX_FIELDS = 50
+MAX_FILES = 1000  # recordings of one form
 _MAX_FIELD_BYTES = 1 << 18
 
 
 @dataclass
-class Upload:
-    """What came: the file at `path`, and the text fields beside it."""
-
+class ReceivedFile:
     path: Path
     content_type: str = ""
     file_name: str = ""
+
+
+@dataclass
+class Upload:
+    """What came: one file, or several that are one recording each, and the text fields beside them."""
+
+    files: list[ReceivedFile] = field(default_factory=list)
     n_bytes: int = 0
     fields: dict[str, list[str]] = field(default_factory=dict)
 
 
-async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
-    """Write the body, or the part `file` of a multipart form, to `path`; stops reading at the limit."""
+async def receive(request: Request, new_path: Callable[[], Path], max_bytes: int) -> Upload:
+    """Write the body, or each part `file` of a multipart form, to a `new_path`; stops reading at the limit of all together."""
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     kind = media_type.decode("latin-1").lower()
     encoding = request.headers.get("content-encoding", "identity").lower()
@@ -44,18 +51,21 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     if kind != "multipart/form-data":
         check_content_type(kind)
     _check_length(request, max_bytes)
-    upload = Upload(path, kind)
-    with path.open("wb") as file:
-        sink = _Sink(file, max_bytes)
-        try:
-            if kind == "multipart/form-data":
-                await _receive_form(request, options.get(b"boundary"), upload, sink)
-            else:
-                await _receive_body(request, sink)
-        except ClientDisconnect as error:
-            # Nobody reads this answer; it is no bug of ours either.
-            raise BadRequest("The connection was closed before the upload was whole.") from error
+    upload = Upload()
+    sink = _Sink(max_bytes)
+    try:
+        if kind == "multipart/form-data":
+            await _receive_form(request, options.get(b"boundary"), upload, sink, new_path)
+        else:
+            upload.files.append(ReceivedFile(new_path(), kind))
+            sink.open(upload.files[0].path)
+            await _receive_body(request, sink)
         await sink.flush()
+    except ClientDisconnect as error:
+        # Nobody reads this answer; it is no bug of ours either.
+        raise BadRequest("The connection was closed before the upload was whole.") from error
+    finally:
+        sink.close()
     upload.n_bytes = sink.n_bytes
     return upload
 
@@ -76,11 +86,20 @@ def _too_large(max_bytes: int) -> TooLarge:
 class _Sink:
     """Collects a megabyte, then writes it in a thread, so that a slow disk does not stop other requests."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.n_bytes = 0
-        self._file = file
         self._max_bytes = max_bytes
+        self._full: list[tuple[Path, bytearray]] = []
+        self._path: Path | None = None
         self._buffer = bytearray()
+        self._file: BinaryIO | None = None
+        self._written: Path | None = None
+
+    def open(self, path: Path) -> None:
+        """What is added from now on belongs into this file."""
+        if self._path is not None:
+            self._full.append((self._path, self._buffer))
+        self._path, self._buffer = path, bytearray()
 
     def add(self, piece: bytes) -> None:
         self.n_bytes += len(piece)
@@ -89,13 +108,27 @@ class _Sink:
         self._buffer += piece
 
     async def flush_if_full(self) -> None:
-        if len(self._buffer) >= _PIECE:
+        if self._full or len(self._buffer) >= _PIECE:
             await self.flush()
 
     async def flush(self) -> None:
-        if self._buffer:
-            full, self._buffer = self._buffer, bytearray()
-            await run_in_threadpool(self._file.write, full)
+        if self._path is not None:
+            full, self._full = [*self._full, (self._path, self._buffer)], []
+            self._buffer = bytearray()
+            await run_in_threadpool(self._write, full)
+
+    def _write(self, full: list[tuple[Path, bytearray]]) -> None:
+        for path, piece in full:
+            if path != self._written:
+                self.close()
+                self._file, self._written = path.open("wb"), path
+            assert self._file is not None
+            self._file.write(piece)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 async def _receive_body(request: Request, sink: _Sink) -> None:
@@ -104,10 +137,12 @@ async def _receive_body(request: Request, sink: _Sink) -> None:
         await sink.flush_if_full()
 
 
-async def _receive_form(request: Request, boundary: bytes | None, upload: Upload, sink: _Sink) -> None:
+async def _receive_form(
+    request: Request, boundary: bytes | None, upload: Upload, sink: _Sink, new_path: Callable[[], Path]
+) -> None:
     if not boundary:
         raise BadRequest("Content-Type multipart/form-data must name its boundary.")
-    form = _Form(upload, sink)
+    form = _Form(upload, sink, new_path)
     try:
         parser = MultipartParser(boundary, form.callbacks())
         async for piece in request.stream():
@@ -118,20 +153,20 @@ async def _receive_form(request: Request, boundary: bytes | None, upload: Upload
         raise BadRequest(f"The multipart body is malformed: {error}.") from error
     if not form.ended:
         raise BadRequest("The multipart body ends before its closing boundary: it was cut off.")
-    if not form.has_file:
+    if not upload.files:
         raise InvalidParameters(
             "The form has no part `file` with a file in it.", [ErrorItem(pointer="/file", detail="is required")]
         )
 
 
 class _Form:
-    """Takes the events of the multipart parser; one part named `file` goes to the sink, the others are text."""
+    """Takes the events of the multipart parser; parts named `file` go to the sink, the others are text."""
 
-    def __init__(self, upload: Upload, sink: _Sink) -> None:
+    def __init__(self, upload: Upload, sink: _Sink, new_path: Callable[[], Path]) -> None:
         self.ended = False
-        self.has_file = False
         self._upload = upload
         self._sink = sink
+        self._new_path = new_path
         self._header = (b"", b"")
         self._headers: dict[bytes, bytes] = {}
         self._name: str | None = None
@@ -152,9 +187,6 @@ class _Form:
 
     def _part_begin(self) -> None:
         self._headers, self._header, self._text = {}, (b"", b""), bytearray()
-        self._n_fields += 1
-        if self._n_fields > _MAX_FIELDS:
-            raise BadRequest(f"The form has more than {_MAX_FIELDS} parts.")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header = (self._header[0] + data[start:end], self._header[1])
@@ -174,13 +206,22 @@ class _Form:
             raise BadRequest("Content-Transfer-Encoding is not accepted: send the file as it is.")
         self._name = options[b"name"].decode("utf-8", "replace")
         if self._name != "file":
+            self._n_fields += 1
+            if self._n_fields > _MAX_FIELDS:
+                raise BadRequest(f"The form has more than {_MAX_FIELDS} fields besides its files.")
             return
-        if self.has_file:
-            raise InvalidParameters("The form has more than one part `file`.", [ErrorItem(pointer="/file")])
-        self.has_file = True
-        self._upload.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
+        if len(self._upload.files) >= MAX_FILES:
+            raise BadRequest(
+                f"The form has more than {MAX_FILES} parts `file`: send one file with a column that names the recording."
+            )
         kind, _ = parse_options_header(self._headers.get(b"content-type", b""))
-        self._upload.content_type = kind.decode("latin-1").lower()
+        received = ReceivedFile(
+            self._new_path(),
+            kind.decode("latin-1").lower(),
+            options.get(b"filename", b"").decode("utf-8", "replace"),
+        )
+        self._upload.files.append(received)
+        self._sink.open(received.path)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == "file":

@@ -105,5 +105,6 @@ class SeriesData(Document):
     decimation: Decimation | None = Field(description="Null when every row is there.")
     null_reason: str | None = Field(description="What a null among the values means.")
     rows: list[int] | None = Field(description="Numbers of the rows that were kept; null when every row is there.")
+    recording: list[str] | None = Field(description="Of a collection, the recording of each row; else null.")
     time: list[float]
     values: list[list[float | None]]

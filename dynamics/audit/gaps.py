@@ -31,10 +31,12 @@ class Missing:
 
 @dataclass
 class Treated:
-    """A series after the policy: `segments` are the [start, stop) of its usable runs."""
+    """A series after the policy: `segments` are the [start, stop) of its usable runs, `recordings` those of its recordings."""
 
     values: np.ndarray
     segments: list[tuple[int, int]]
+    recordings: list[tuple[int, int]]
+    origins: list[int]  # the uploaded row that each segment begins with
     issues: list[SeriesIssue] = field(default_factory=list)
 
 
@@ -74,15 +76,33 @@ def treat(
     channels: Sequence[str],
     spec: SeriesSpec,
     allocate: Allocate,
+    recordings: Sequence[tuple[int, int]],
 ) -> Treated:
-    """Apply `spec.missing`; every filled or split place is named in `issues`."""
+    """Apply `spec.missing`; every filled or split place is named in `issues`.
+
+    `recordings`: the rows [start, stop) of each, end to end. Nothing is filled across their borders, no segment crosses one.
+    """
     if not missing.total and not len(sampling.gap_rows):
-        return Treated(values, [(0, len(values))])
+        return _treated(values, list(recordings), recordings, list(recordings))
     if spec.missing is MissingPolicy.REJECT:
         raise _rejection(values, missing, sampling, channels)
     if spec.missing is MissingPolicy.SPLIT:
-        return _split(values, missing, sampling, channels, allocate)
-    return _interpolate(values, missing, sampling, channels, spec.max_gap, allocate)
+        return _split(values, missing, sampling, channels, allocate, recordings)
+    return _interpolate(values, missing, sampling, channels, spec.max_gap, allocate, recordings)
+
+
+def _treated(
+    values: np.ndarray,
+    segments: Sequence[tuple[int, int]],
+    uploaded: Sequence[tuple[int, int]],
+    recordings: list[tuple[int, int]],
+    issues: Sequence[SeriesIssue] = (),
+) -> Treated:
+    """Without the segments that hold no step; `uploaded` are their rows before anything was inserted."""
+    long = [i for i, (start, stop) in enumerate(segments) if stop - start >= MIN_SEGMENT_STEPS]
+    if not long:
+        raise SeriesTooShort(f"No recording has {MIN_SEGMENT_STEPS} consecutive rows, the least that holds one step.")
+    return Treated(values, [segments[i] for i in long], recordings, [uploaded[i][0] for i in long], list(issues))
 
 
 def _rejection(values: np.ndarray, missing: Missing, sampling: Sampling, channels: Sequence[str]) -> NonFiniteValues:
@@ -132,9 +152,11 @@ def _split(
     sampling: Sampling,
     channels: Sequence[str],
     allocate: Allocate,
+    recordings: Sequence[tuple[int, int]],
 ) -> Treated:
-    # A run ends where values are missing, and where the clock jumps.
-    starts, stops = _cut(*runs(~missing.rows), sampling.gap_rows)
+    # A run ends where values are missing, where the clock jumps, and with its recording.
+    borders = np.array([start for start, _ in recordings])
+    starts, stops = _cut(*runs(~missing.rows), np.union1d(sampling.gap_rows, borders))
     long_enough = stops - starts >= MIN_SEGMENT_STEPS
     if long_enough.sum() > MAX_SEGMENTS:
         raise NonFiniteValues(
@@ -151,7 +173,8 @@ def _split(
     issues = _split_issues(missing, sampling, channels, starts[~long_enough])
     if missing.total:
         values = _with_nan(values, allocate)
-    return Treated(values, list(zip(starts[long_enough].tolist(), stops[long_enough].tolist(), strict=True)), issues)
+    segments = list(zip(starts[long_enough].tolist(), stops[long_enough].tolist(), strict=True))
+    return _treated(values, segments, segments, list(recordings), issues)
 
 
 def _split_issues(
@@ -194,6 +217,7 @@ def _interpolate(
     channels: Sequence[str],
     max_gap: int,
     allocate: Allocate,
+    recordings: Sequence[tuple[int, int]],
 ) -> Treated:
     _check_fillable_steps(sampling, len(values), max_gap)
     row_of = _new_rows(len(values), sampling)
@@ -203,11 +227,13 @@ def _interpolate(
     filled[np.flatnonzero(inserted)] = np.nan
     for block in blocks(*values.shape):
         filled[row_of[block]] = np.asarray(values[block])
+    stretched = [(int(row_of[start]), int(row_of[stop - 1]) + 1) for start, stop in recordings]
     for index, channel in enumerate(channels):
-        # One column at a time: that much memory is bounded by the number of rows.
-        filled[:, index] = _fill(np.array(filled[:, index]), channel, max_gap, row_of)
+        for start, stop in stretched:
+            # One column at a time: that much memory is bounded by the number of rows.
+            filled[start:stop, index] = _fill(np.array(filled[start:stop, index]), channel, max_gap, row_of, start)
     issues = _fill_issues(missing, channels, sampling, row_of, inserted)
-    return Treated(filled, [(0, len(filled))], issues)
+    return _treated(filled, stretched, recordings, stretched, issues)
 
 
 def _check_fillable_steps(sampling: Sampling, n_rows: int, max_gap: int) -> None:
@@ -241,8 +267,11 @@ def _new_rows(n_rows: int, sampling: Sampling) -> np.ndarray:
     return np.arange(n_rows) + np.cumsum(shift)
 
 
-def _fill(column: np.ndarray, channel: str, max_gap: int, row_of: np.ndarray) -> np.ndarray:
-    """Straight lines between the known neighbours of each run of missing values; known values stay as they are."""
+def _fill(column: np.ndarray, channel: str, max_gap: int, row_of: np.ndarray, first: int) -> np.ndarray:
+    """Straight lines between the known neighbours of each run of missing values; known values stay as they are.
+
+    `column` begins with row `first` of the stored series.
+    """
     known = np.isfinite(column)
     if known.all():
         return column
@@ -250,7 +279,7 @@ def _fill(column: np.ndarray, channel: str, max_gap: int, row_of: np.ndarray) ->
     at_end = (starts == 0) | (stops == len(column))
     too_long = stops - starts > max_gap
     if (at_end | too_long).any():
-        places = _places(np.searchsorted(row_of, starts[at_end | too_long]))
+        places = _places(np.searchsorted(row_of, first + starts[at_end | too_long]))
         what = (
             "the channel begins or ends with missing values, which have no neighbour on one side"
             if at_end.any()

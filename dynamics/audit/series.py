@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
-from domain.series import Segment, SeriesIssue, SeriesProfile, SeriesSpec
+from domain.series import Recording, Segment, SeriesIssue, SeriesProfile, SeriesSpec
 from dynamics.audit.gaps import MIN_SEGMENT_STEPS, find_missing, treat
 from dynamics.audit.places import Allocate, Places
-from dynamics.audit.sampling import MAX_MAGNITUDE, even_sampling, read_sampling
+from dynamics.audit.recordings import RecordingRows, named, read_clocks, short_recordings
+from dynamics.audit.sampling import MAX_MAGNITUDE, even_sampling
 from dynamics.audit.statistics import channel_profiles, check_variation, find_outliers, find_quantised, moments
 
 FEW_STEPS = 500
@@ -37,40 +39,65 @@ def audit(
     time_column: str = "time",
     time_origin: float = 0.0,
     allocate: Allocate = np.empty,
+    recordings: Sequence[RecordingRows] = (),
 ) -> AuditedSeries:
     """Check a series and apply its policy for missing values.
 
     `values` float64 (T, N), NaN where missing; `times` float64 (T,) or None, counted from `time_origin`; both may be
-    memory maps and are read in blocks, never written. The result holds `values` itself, or a new array from
+    memory maps and are read in blocks, never written. `recordings` are those of a collection, end to end, each with a clock
+    of its own; errors name the one they are in. The result holds `values` itself, or a new array from
     `allocate` if rows were filled. Two consecutive rows are the least that can be stored: one step of the dynamics
     (analyses need more and say so). Fails with the `InvalidSeries` that names rows and columns.
     """
     if len(values) < MIN_SEGMENT_STEPS:
         raise SeriesTooShort(f"The series has {_plural(len(values), 'row')}; at least {MIN_SEGMENT_STEPS} are needed.")
     dt = _checked(spec.dt)
-    sampling = even_sampling(dt or 1.0, time_column) if times is None else read_sampling(times, dt, time_column)
-    missing = find_missing(values, channels)
-    treated = treat(values, missing, sampling, channels, spec, allocate)
-    # An interpolated series has one segment, which begins at row 0 of either.
-    starts = [start * sampling.dt if times is None else float(times[start]) for start, _ in treated.segments]
+    parts = recordings or [RecordingRows("", 0, len(values), time_origin)]
+    with named(recordings):
+        sampling = (
+            even_sampling(dt or 1.0, time_column) if times is None else read_clocks(times, dt, time_column, parts)
+        )
+        missing = find_missing(values, channels)
+        treated = treat(values, missing, sampling, channels, spec, allocate, [(r.start, r.stop) for r in parts])
+    clock = _Clock(parts, times, sampling.dt)
     segments = [
-        Segment(start=start, stop=stop, time_start=time_origin + time)
-        for (start, stop), time in zip(treated.segments, starts, strict=True)
+        Segment(start=start, stop=stop, time_start=clock.at(row))
+        for (start, stop), row in zip(treated.segments, treated.origins, strict=True)
     ]
+    profile = _profile(
+        treated.values,
+        channels,
+        [places.total for places in missing.by_channel],
+        sampling.dt,
+        segments,
+        _remarks(times, spec, segments) + short_recordings(recordings, MIN_SEGMENT_STEPS) + treated.issues,
+    )
+    if recordings:
+        profile.recordings = [
+            Recording(name=r.name, start=start, stop=stop, time_start=clock.at(r.start))
+            for r, (start, stop) in zip(recordings, treated.recordings, strict=True)
+        ]
+        profile.duration = (profile.n_steps - len(recordings)) * sampling.dt
     return AuditedSeries(
         values=treated.values,
         dt=sampling.dt,
         time_unit=spec.time_unit or ("step" if times is None and spec.dt is None else ""),
-        time_start=time_origin + (0.0 if times is None else float(times[0])),
-        profile=_profile(
-            treated.values,
-            channels,
-            [places.total for places in missing.by_channel],
-            sampling.dt,
-            segments,
-            _remarks(times, spec, segments) + treated.issues,
-        ),
+        time_start=clock.at(0),
+        profile=profile,
     )
+
+
+class _Clock:
+    """Times of uploaded rows: those of the time column, or counted from the first row of each recording."""
+
+    def __init__(self, recordings: Sequence[RecordingRows], times: np.ndarray | None, dt: float) -> None:
+        self._recordings, self._times, self._dt = recordings, times, dt
+        self._starts = [r.start for r in recordings]
+
+    def at(self, row: int) -> float:
+        recording = self._recordings[bisect_right(self._starts, row) - 1]
+        since = (row - recording.start) * self._dt if self._times is None else float(self._times[row])
+        return recording.origin + since
 
 
 def _checked(dt: float | None) -> float | None:

@@ -404,10 +404,17 @@ FORMS: dict[str, tuple[dict[str, str], bytes, Bad]] = {
         part("dt", b"1") + b"--b--\r\n",
         Bad(b"", 422, "invalid_parameters", "no part `file`", pointer="/file"),
     ),
-    "two files": (
+    "files of other channels": (
         BOUNDARY,
-        part("file", GOOD) * 2 + b"--b--\r\n",
-        Bad(b"", 422, "invalid_parameters", "more than one"),
+        part("file", GOOD, '; filename="a.csv"')
+        + part("file", GOOD.replace(b"x", b"y"), '; filename="b.csv"')
+        + b"--b--\r\n",
+        Bad(b"", 422, "malformed_file", "Recording 'b' has the channels 'y', recording 'a' 'x'"),
+    ),
+    "too many files": (
+        BOUNDARY,
+        part("file", b"1") * 1001 + b"--b--\r\n",
+        Bad(b"", 400, "bad_request", "more than 1000 parts `file`"),
     ),
     "no boundary": ({"content-type": "multipart/form-data"}, b"x", Bad(b"", 400, "bad_request", "boundary")),
     "cut off": (BOUNDARY, part("file", GOOD), Bad(b"", 400, "bad_request", "cut off")),
@@ -415,7 +422,7 @@ FORMS: dict[str, tuple[dict[str, str], bytes, Bad]] = {
     "too many parts": (
         BOUNDARY,
         part("a", b"1") * 60 + b"--b--\r\n",
-        Bad(b"", 400, "bad_request", "more than 50 parts"),
+        Bad(b"", 400, "bad_request", "more than 50 fields"),
     ),
     "a field that is no text": (
         BOUNDARY,

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from api.series.parsing.dialect import Dialect, read_dialect
+from api.series.parsing.recordings import labels_of
 from api.series.parsing.table import Block, Columns, Limits, Table, resolve
 from api.series.parsing.text import MAX_UNREAD, MISSING, Clock, Unread, hopeless, read_numbers, refuse_unread
 from domain.errors import ErrorItem, MalformedFile
@@ -34,7 +35,7 @@ def open_csv(path: Path, spec: SeriesSpec, limits: Limits) -> Table:
         "decimal_sign": "comma" if dialect.decimal_comma else "point",
         "header": "no" if dialect.header is None else "yes",
     }
-    table = Table(columns, iter(()), details)
+    table = Table(columns, iter(()), details, labels=labels_of(columns))
     table.blocks = _blocks(path, dialect, columns, spec.dt, limits, table)
     return table
 
@@ -52,6 +53,8 @@ def _blocks(
         times = None
         if clock is not None and columns.time is not None:
             times = clock.from_text(cells[columns.time], row, decimal_comma=dialect.decimal_comma)
+        if table.labels is not None and columns.recording is not None:
+            table.labels.add(cells[columns.recording])
         values = np.empty((len(batch), len(columns.indices)))
         for i, index in enumerate(columns.indices):
             values[:, i] = read_numbers(cells[index], row, channels[i], decimal_comma=dialect.decimal_comma)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic_core import from_json
 
+from api.series.parsing.recordings import Labels, naming
 from api.series.parsing.table import Columns, Limits, Table, resolve
 from api.series.parsing.text import Clock, Unread, refuse_unread
 from domain.errors import ErrorItem, InvalidParameters, MalformedFile, TooLarge
@@ -33,17 +34,57 @@ def read_document(path: Path, limits: Limits) -> dict[str, Any]:
         raise MalformedFile(f"The document is not JSON: {error}. A missing value is null, not NaN.") from error
     if isinstance(document, list):
         document = {"values": document}
+    if isinstance(document, dict) and isinstance(document.get("recordings"), list | dict):
+        if "values" in document:
+            raise MalformedFile(
+                'The document has "values" and "recordings": one of them is enough.', [ErrorItem(pointer="/recordings")]
+            )
+        return document
     if not isinstance(document, dict) or not isinstance(document.get("values"), list | dict):
         raise MalformedFile(
             'The document must have "values": a list of rows, [[1.0, 2.0], ...], a list of numbers, or an object of '
-            'columns, {"x": [1.0, ...], "y": [...]}.',
+            'columns, {"x": [1.0, ...], "y": [...]}; or "recordings": a list or an object of several of them.',
             [ErrorItem(pointer="/values", detail="must be a list or an object")],
         )
     return document
 
 
-def open_json(values: list[Any] | dict[str, Any], times: Any, spec: SeriesSpec, limits: Limits) -> Table:
-    """`values` as rows, as one channel or as named columns; `times` beside them or None."""
+def tables_of(document: dict[str, Any], spec: SeriesSpec, limits: Limits) -> list[tuple[str, Table]]:
+    """The document's `values`, or each of its `recordings` with its name; takes them, and the times, out of it."""
+    times = document.pop("time", None)
+    if "recordings" not in document:
+        return [("", open_json(document.pop("values"), times, spec, limits, document.pop("recording", None)))]
+    recordings = document.pop("recordings")
+    parts = recordings if isinstance(recordings, dict) else {str(i): part for i, part in enumerate(recordings)}
+    if not parts:
+        raise MalformedFile("recordings is empty.", [ErrorItem(pointer="/recordings", detail="is empty")])
+    clocks = _clocks(times, parts, isinstance(recordings, dict))
+    tables = []
+    for name, part in parts.items():
+        pointer = f"/recordings/{name[:40]}"
+        if not isinstance(part, list | dict):
+            detail = "must be a list of rows, a list of numbers, or an object of columns"
+            raise MalformedFile(f"Recording {name[:40]!r} {detail}.", [ErrorItem(pointer=pointer, detail=detail)])
+        with naming(name):
+            tables.append((name, open_json(part, clocks.get(name), spec, limits)))
+    return tables
+
+
+def _clocks(times: Any, parts: dict[str, Any], named: bool) -> dict[str, Any]:
+    """The times of every recording, given as a list or an object like the recordings themselves."""
+    if times is None:
+        return {}
+    clocks = times if named else dict(enumerate(times)) if isinstance(times, list) else None
+    if not isinstance(clocks, dict) or set(map(str, clocks)) != set(parts):
+        kind = "an object with the names" if named else "a list with as many lists"
+        raise MalformedFile(f"time must be {kind} of recordings.", [ErrorItem(pointer="/time")])
+    return {str(name): clock for name, clock in clocks.items()}
+
+
+def open_json(
+    values: list[Any] | dict[str, Any], times: Any, spec: SeriesSpec, limits: Limits, recording: Any = None
+) -> Table:
+    """`values` as rows, as one channel or as named columns; `times` and `recording`, a name for each row, beside them or None."""
     header = list(values) if isinstance(values, dict) else None
     cells = _from_columns(values) if isinstance(values, dict) else _from_rows(values)
     columns = resolve(header, len(cells), spec, limits)
@@ -54,7 +95,30 @@ def open_json(values: list[Any] | dict[str, Any], times: Any, spec: SeriesSpec, 
         array[:, i] = _numbers(cells[index], unread[i])
     time = _times(columns, cells, times, clock)
     refuse_unread([clock.unread, *unread], len(array))
-    return Table(columns, iter([(time, array)]), dates=bool(clock.dates), origin=clock.origin)
+    labels = _labels(columns, cells, recording)
+    return Table(columns, iter([(time, array)]), dates=bool(clock.dates), origin=clock.origin, labels=labels)
+
+
+def _labels(columns: Columns, cells: list[Sequence[Any]], beside: Any) -> Labels | None:
+    if beside is None and columns.recording is None:
+        return None
+    if beside is not None and columns.recording is not None:
+        raise InvalidParameters(
+            "The recordings are named twice: as `recording` and as a column.", [ErrorItem(pointer="/recording")]
+        )
+    names = beside if columns.recording is None else cells[columns.recording]
+    if not isinstance(names, Sequence) or isinstance(names, str) or len(names) != len(cells[0]):
+        raise MalformedFile(
+            f"recording must be a list with a name for each of the {len(cells[0])} rows.",
+            [ErrorItem(pointer="/recording")],
+        )
+    bad = [row for row, name in enumerate(names) if not isinstance(name, str | int | None) or isinstance(name, bool)]
+    if bad:
+        detail = f"The name of the recording in row {bad[0]} is neither text nor a whole number."
+        raise MalformedFile(detail, [ErrorItem(pointer="/recording", rows=bad[:20])])
+    labels = Labels("recording")
+    labels.add(pa.array([None if name is None else str(name) for name in names], pa.string()))
+    return labels
 
 
 def _from_columns(values: dict[str, Any]) -> list[Sequence[Any]]:

@@ -10,8 +10,10 @@ from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
+import pyarrow as pa
 from numpy.lib import format as npy_format
 
+from api.series.parsing.recordings import labels_of
 from api.series.parsing.table import Block, Columns, Limits, Table, beyond_exact_integers, resolve, rounding_issues
 from api.series.parsing.text import Clock
 from domain.errors import MalformedFile
@@ -43,7 +45,7 @@ def open_npy(path: Path, spec: SeriesSpec, limits: Limits) -> Table:
     with path.open("rb") as file:
         header = _read_header(file, path.stat().st_size)
     columns = resolve(None, header.shape[1], spec, limits)
-    table = Table(columns, iter(()), {"dtype": str(header.dtype)})
+    table = Table(columns, iter(()), {"dtype": str(header.dtype)}, labels=labels_of(columns))
     table.blocks = _blocks(path, header, columns, spec.dt, table)
     return table
 
@@ -84,6 +86,8 @@ def _blocks(path: Path, header: _Header, columns: Columns, dt: float | None, tab
     with path.open("rb") as file:
         for rows in blocks(*header.shape):
             part = _read(file, header, rows)
+            if table.labels is not None:
+                table.labels.add(pa.array(part[:, columns.recording].astype(np.float64)))
             values = part[:, columns.indices].astype(np.float64, order="C")
             rounded.add(rows.start + _rounded_rows(part[:, columns.indices], values))
             times = None if clock is None else clock.from_numbers(part[:, columns.time].astype(np.float64))

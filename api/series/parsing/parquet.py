@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from api.series.parsing import parquet_process
+from api.series.parsing.recordings import labels_of
 from api.series.parsing.table import (
     Block,
     Columns,
@@ -39,7 +40,7 @@ def open_parquet(path: Path, spec: SeriesSpec, limits: Limits) -> Table:
     names = reader.schema.names
     columns = resolve(names, len(names), spec, limits)
     _check_types(reader.schema, columns)
-    table = Table(columns, iter(()))
+    table = Table(columns, iter(()), labels=labels_of(columns))
     table.blocks = _blocks(reader, columns, spec.dt, table)
     return table
 
@@ -59,6 +60,8 @@ def _check_types(schema: pa.Schema, columns: Columns) -> None:
     bad = [schema.field(i) for i in columns.indices if not _is_number(schema.field(i).type)]
     if columns.time is not None and not _is_time(schema.field(columns.time).type):
         bad.append(schema.field(columns.time))
+    if columns.recording is not None and not _is_label(schema.field(columns.recording).type):
+        bad.append(schema.field(columns.recording))
     if bad:
         kinds = ", ".join(f"{field.name[:40]!r} ({str(field.type)[:40]})" for field in bad[:20])
         raise NonNumericValues(
@@ -81,6 +84,10 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
+def _is_label(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_number(kind) or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
+
+
 def _is_time(kind: pa.DataType) -> bool:
     return _is_number(kind) or _is_date(kind) or _is_text(kind)
 
@@ -94,6 +101,8 @@ def _blocks(reader: pa.RecordBatchFileReader, columns: Columns, dt: float | None
         times = None
         if clock is not None and columns.time is not None:
             times = _times(batch.column(columns.time), clock, row)
+        if table.labels is not None:
+            table.labels.add(batch.column(columns.recording))
         values = np.empty((len(batch), len(columns.indices)))
         for i, index in enumerate(columns.indices):
             values[:, i] = _numbers(batch.column(index))
