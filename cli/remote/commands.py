@@ -23,11 +23,19 @@ Priority = Annotated[int | None, typer.Option(min=-10, max=10, help="Higher goes
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, NPY, Parquet or JSON.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, help="CSV, NPY, Parquet or JSON; several are recordings of one system."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Yours, to find it again.")] = None,
     dt: Dt = None,
     time_unit: TimeUnit = None,
     time_column: Annotated[str | None, typer.Option(help="Name or number of the column that is the clock.")] = None,
+    recording_column: Annotated[
+        str | None, typer.Option(help="Name or number of the column that names the recording of each row.")
+    ] = None,
     channels: Channels = None,
     missing: Missing = None,
     max_gap: Annotated[int | None, typer.Option(min=1, help="Longest gap that is interpolated, in steps.")] = None,
@@ -40,8 +48,12 @@ def upload(
         from cli.remote import tables
 
         fields = {"name": name, "dt": dt, "time_unit": time_unit, "time_column": time_column, "max_gap": max_gap}
-        series = now.client.upload(file, channels=_names(channels), missing=missing, **fields)  # type: ignore[arg-type]
-        now.show(series.raw, tables.series([series]), *([tables.issues(series)] if series.profile.issues else []))
+        fields |= {"recording_column": recording_column, "missing": missing}
+        data = files[0] if len(files) == 1 else files
+        series = now.client.upload(data, channels=_names(channels), **fields)  # type: ignore[arg-type]
+        details = [tables.recordings(series)] if series.profile.recordings else []
+        details += [tables.issues(series)] if series.profile.issues else []
+        now.show(series.raw, tables.series([series]), *details)
 
 
 def analyze(

@@ -35,6 +35,11 @@ def series(found: Iterable[Series]) -> Table:
     return table("Series", ("id", "name", "steps", "channels", "dt", "uploaded"), rows)
 
 
+def recordings(found: Series) -> Table:
+    rows = ((r.name, f"{r.stop - r.start:,}", f"{r.start:,}") for r in found.profile.recordings)
+    return table("Recordings", ("name", "steps", "first row"), rows)
+
+
 def issues(found: Series) -> Table:
     rows = ((i.severity, i.code, i.detail) for i in found.profile.issues)
     return table("What the audit says", ("", "code", "detail"), rows)

@@ -24,7 +24,7 @@ ROWS = np.random.default_rng(0).normal(size=(40, 2))
 
 def sent(data: Any, channels: list[str] | None = None, **fields: Any) -> tuple[np.ndarray, dict[str, str]]:
     """The array that is uploaded, and the fields beside it."""
-    file, form = as_upload(data, fields, channels)
+    [file], form = as_upload(data, fields, channels)
     assert isinstance(file.content, bytes)
     return np.load(io.BytesIO(file.content), allow_pickle=False), form
 
@@ -67,11 +67,11 @@ def test_a_fortran_array_and_a_view_of_one_are_the_same_series() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.zeros((2, 2, 2)), "shape"),
+        (np.zeros((2, 2, 2, 2)), "shape"),
         (np.zeros((0, 2)), "shape"),
         (5.0, "shape"),
         (np.array([1 + 2j]), "complex128"),
-        (["a", "b"], "<U1"),
+        (["a", "b"], "There is no file 'a'"),
         ([[1.0], [1.0, 2.0]], "no table of numbers"),
         (pd.DataFrame({"x": ["a", "b"]}), "Column 'x' holds no numbers"),
         (pd.DataFrame(ROWS, columns=["x", "x"]), "differ"),
@@ -179,3 +179,42 @@ def test_files_go_up_as_they_are(client: Client, tmp_path: Path, suffix: str) ->
     assert (series.channels, series.dt) == (["a", "b"], 0.5)
     np.testing.assert_array_equal(series.values(), ROWS)
     assert series.raw["source"]["file_name"] == path.name
+
+
+def test_several_recordings_are_files_with_names(tmp_path: Path) -> None:
+    parts = {"rest": ROWS, "task.2": ROWS[:7]}
+    frames = pd.concat([pd.DataFrame(p, columns=["x", "y"]).assign(who=n) for n, p in parts.items()], ignore_index=True)
+    cases: list[tuple[Any, dict[str, Any], list[str]]] = [
+        (parts, {}, ["rest.npy", "task.2.npy"]),
+        (list(parts.values()), {}, ["0.npy", "1.npy"]),
+        (np.stack([ROWS, ROWS + 1]), {}, ["0.npy", "1.npy"]),
+        (frames, {"recording_column": "who"}, ["rest.npy", "task.2.npy"]),
+        (pl.from_pandas(frames), {"recording_column": "who"}, ["rest.npy", "task.2.npy"]),
+    ]
+    for data, fields, names in cases:
+        files, form = as_upload(data, fields)
+        assert [file.name for file in files] == names
+        assert "recording_column" not in form
+        first = np.load(io.BytesIO(files[0].content), allow_pickle=False)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(first, ROWS)
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for path in paths:
+        path.write_text("x\n1\n2\n")
+    files, form = as_upload(paths, {"recording_column": "who"})
+    assert ([f.name for f in files], [f.content for f in files], form) == (
+        ["a.csv", "b.csv"],
+        paths,
+        {"recording_column": "who"},
+    )
+
+
+def test_recordings_that_do_not_fit_together_are_refused() -> None:
+    frame = pd.DataFrame(ROWS, columns=["x", "y"])
+    with pytest.raises(DataError, match="Recording 'b' differs from 'a' in channels"):
+        as_upload({"a": frame, "b": frame.rename(columns={"y": "z"})}, {})
+    with pytest.raises(DataError, match="'a/b' cannot be the name"):
+        as_upload({"a/b": ROWS}, {})
+    with pytest.raises(DataError, match="Several recordings are a list of arrays"):
+        as_upload([np.zeros(3), np.zeros(4)], {})
+    with pytest.raises(DataError, match="no column 'who'"):
+        as_upload(frame, {"recording_column": "who"})

@@ -32,8 +32,8 @@ def upload(
     timeout: float | None = None,
 ) -> Steps[dict[str, Any]]:
     """The document of the series that the data are, or have been since they were first sent."""
-    file, form = as_upload(data, fields, channels)
-    request = Request("POST", "/v1/series", form=form, file=file)
+    files, form = as_upload(data, fields, channels)
+    request = Request("POST", "/v1/series", form=form, files=files)
     seconds = max(policy.timeout, UPLOAD_SECONDS) if timeout is None else timeout
     return (yield from call(policy, request, seconds)).document
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from attractor_client._protocol import Item, NextLine, Open, Policy, Reply, Request, Send, Sleep, Steps
+from attractor_client._protocol import File, Item, NextLine, Open, Policy, Reply, Request, Send, Sleep, Steps
 from attractor_client.errors import DeadlineExceeded, ServiceUnreachable
 
 T = TypeVar("T")
@@ -41,12 +41,14 @@ def _arguments(request: Request, stack: ExitStack) -> dict[str, Any]:
         arguments["params"] = {k: v for k, v in request.params.items() if v is not None}
     if request.json is not None:
         arguments["json"] = request.json
-    if request.file is not None:
-        content = request.file.content
-        body = content if isinstance(content, bytes) else stack.enter_context(content.open("rb"))
+    if request.files:
         arguments["data"] = dict(request.form or {})
-        arguments["files"] = {"file": (request.file.name, body, request.file.media_type)}
+        arguments["files"] = [("file", (file.name, _body(file, stack), file.media_type)) for file in request.files]
     return arguments
+
+
+def _body(file: File, stack: ExitStack) -> Any:
+    return file.content if isinstance(file.content, bytes) else stack.enter_context(file.content.open("rb"))
 
 
 def _reply(response: httpx.Response, content: bytes) -> Reply:

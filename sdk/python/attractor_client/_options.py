@@ -15,6 +15,7 @@ class UploadOptions(TypedDict, total=False):
     dt: float | None
     time_unit: str | None
     time_column: str | None
+    recording_column: str | None
     missing: Literal["reject", "interpolate", "split"] | None
     max_gap: int | None
 

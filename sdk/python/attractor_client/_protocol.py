@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -47,7 +47,7 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     json: Any = None
     form: Mapping[str, str] | None = None
-    file: File | None = None
+    files: Sequence[File] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
 

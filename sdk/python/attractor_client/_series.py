@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".json": "application/json",
 }
+_HINT = "Several recordings are a list of arrays (T, N), or a mapping of names to arrays."
 _NANOSECONDS = 1e9
 _RELATIVE_ERROR = 1e-3  # of a step: what times as float64 may lose
 
@@ -44,8 +45,64 @@ class Table:
 
 def as_upload(
     data: Any, fields: Mapping[str, Any], channels: Sequence[str] | None = None
-) -> tuple[File, dict[str, str]]:
-    """The file and the form fields of an upload; `fields` are the caller's and win. Raises DataError."""
+) -> tuple[list[File], dict[str, str]]:
+    """The files and the form fields of an upload; `fields` are the caller's and win. Raises DataError."""
+    given = dict(fields)
+    column = given.get("recording_column")
+    if column is not None and type(data).__module__.partition(".")[0] in ("pandas", "polars"):
+        data = _by_column(data, str(given.pop("recording_column")))
+    parts = _recordings(data)
+    if parts is None:
+        file, described = _one(data, given, channels)
+        return [file], described
+    uploads = [(name, *_one(part, given, channels)) for name, part in parts.items()]
+    described = uploads[0][2]
+    for name, _, other in uploads:
+        differing = sorted(k for k in {*described, *other} if described.get(k) != other.get(k))
+        if differing:
+            raise DataError(f"Recording {name!r} differs from {uploads[0][0]!r} in {', '.join(differing)}.")
+    return [replace(file, name=name + Path(file.name).suffix) for name, file, _ in uploads], described
+
+
+def _recordings(data: Any) -> dict[str, Any] | None:
+    """Recordings by name: those of a mapping, of a list of tables, paths or arrays (T, N), or of an array (R, T, N)."""
+    if isinstance(data, Mapping):
+        parts = {str(name): part for name, part in data.items()}
+    elif isinstance(data, np.ndarray) and data.ndim == 3:
+        parts = {str(i): part for i, part in enumerate(data)}
+    elif isinstance(data, list | tuple) and data and all(map(_is_recording, data)):
+        parts = {str(i): part for i, part in enumerate(data)}
+        if all(isinstance(part, str | Path) for part in data):
+            names = [Path(part).stem for part in data]
+            parts = dict(zip(names, data, strict=True)) if len(set(names)) == len(names) else parts
+    else:
+        return None
+    if not parts:
+        raise DataError("There is no recording in the mapping.")
+    bad = next((name for name in parts if not name.strip() or "/" in name or "\\" in name), None)
+    if bad is not None:
+        raise DataError(f"{bad!r} cannot be the name of a recording: it must be text without slashes.")
+    return parts
+
+
+def _is_recording(part: Any) -> bool:
+    table = type(part).__module__.partition(".")[0] in ("pandas", "polars")
+    return table or isinstance(part, str | Path) or (isinstance(part, np.ndarray) and part.ndim == 2)
+
+
+def _by_column(data: Any, column: str) -> dict[str, Any]:
+    """The rows of a table by what a column says, in the order in which it says it first."""
+    if column not in data.columns:
+        raise DataError(f"The table has no column {column!r} to take the recordings from.")
+    if type(data).__module__.startswith("pandas"):
+        if data[column].isna().any():
+            raise DataError(f"Column {column!r} does not name the recording of every row.")
+        return {str(name): part.drop(columns=column) for name, part in data.groupby(column, sort=False)}
+    parts = data.partition_by(column, maintain_order=True)
+    return {str(part[column][0]): part.drop(column) for part in parts}
+
+
+def _one(data: Any, fields: Mapping[str, Any], channels: Sequence[str] | None) -> tuple[File, dict[str, str]]:
     if isinstance(data, str | Path):
         return _file(Path(data)), form(dict(fields) | ({"channels": list(channels)} if channels else {}))
     table = as_table(data)
@@ -92,13 +149,13 @@ def _two_dimensional(data: Any) -> np.ndarray:
         values = np.asarray(data)
         values = values.astype(np.float64) if values.dtype.kind in "biufO" else values
     except (TypeError, ValueError) as error:
-        raise DataError(f"The data are no table of numbers: {error}.") from error
+        raise DataError(f"The data are no table of numbers: {error}. {_HINT}") from error
     if values.dtype.kind != "f":
         raise DataError(f"The data hold values of type {values.dtype}; real numbers are needed.")
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2 or 0 in values.shape:
-        raise DataError(f"The data have shape {np.shape(data)}; (T,) or (T, N) is needed, time steps first.")
+        raise DataError(f"The data have shape {np.shape(data)}; (T,) or (T, N) is needed, time steps first. {_HINT}")
     return values
 
 

@@ -116,6 +116,8 @@ class _Calls(Bound):
     ) -> Steps[Any]:
         """Upload a series: an array (T,) or (T, N), lists, a table of pandas or polars, or the path of a file.
 
+        Several recordings of one system are one series: a list of arrays (T_i, N), tables or paths, a mapping of names to
+        them, an array (R, T, N), or a table or file with a `recording_column`. Nothing is learned across their borders.
         A datetime index or column becomes the clock. `channels` names the columns, `dt` and `time_unit` the sampling;
         `missing` ("reject", "interpolate", "split") says what is done about gaps. The same data are stored once.
         Raises DataError for what is no table of numbers, InvalidSeries, with rows and columns, for what the service refuses.

@@ -62,14 +62,16 @@ class JobCanceled(JobFailed):
 
 @dataclass(frozen=True)
 class ErrorItem:
-    """One place where a request is wrong: a JSON pointer or /columns/NAME, and rows counted from 0."""
+    """One place where a request is wrong: a JSON pointer or /columns/NAME, and rows counted from 0, of a recording if named."""
 
     pointer: str | None = None
     detail: str | None = None
     rows: list[int] = field(default_factory=list)
+    recording: str | None = None
 
     def __str__(self) -> str:
-        rows = f" (rows {', '.join(map(str, self.rows))})" if self.rows else ""
+        where = f" of recording {self.recording!r}" if self.recording else ""
+        rows = f" (rows {', '.join(map(str, self.rows))}{where})" if self.rows else where
         return f"{self.pointer or '-'}: {self.detail or ''}{rows}"
 
 
@@ -177,7 +179,7 @@ def refusal(status: int, problem: Mapping[str, Any], retry_after: float | None) 
     if code in SERIES_CODES:
         kind = InvalidSeries
     items = [
-        ErrorItem(item.get("pointer"), item.get("detail"), list(item.get("rows") or []))
+        ErrorItem(item.get("pointer"), item.get("detail"), list(item.get("rows") or []), item.get("recording"))
         for item in problem.get("errors") or []
     ]
     return kind(

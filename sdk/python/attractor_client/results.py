@@ -271,6 +271,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """One recording of a collection: rows [start, stop) of the series."""
+
+    name: str
+    start: int
+    stop: int
+    time_start: float
+
+
+@dataclass(frozen=True)
 class Issue:
     """Something the audit of an upload found."""
 
@@ -290,6 +300,7 @@ class Profile:
     n_usable_steps: int
     duration: float
     segments: list[Segment] = field(default_factory=list)
+    recordings: list[Recording] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 
 
