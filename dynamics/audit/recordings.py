@@ -60,8 +60,8 @@ def read_clocks(times: np.ndarray, dt: float | None, column: str, recordings: Se
                 [_at(recording, column, detail)],
             ) from error
     rows = np.concatenate([s.gap_rows + r.start for r, s in found])
-    steps = np.concatenate([s.missing_steps for _, s in found])
-    return Sampling(column, common, rows, steps, np.concatenate([s.off_grid for _, s in found]))
+    missing = np.concatenate([s.missing_steps for _, s in found])
+    return Sampling(column, common, rows, missing, np.concatenate([s.off_grid for _, s in found]))
 
 
 def _at(recording: RecordingRows, column: str, detail: str) -> ErrorItem:
