@@ -7,7 +7,6 @@ A document is stored once and never changes; hrefs are paths, built from ids. Li
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field
@@ -165,10 +164,14 @@ def summary(resource: str, document: dict[str, Any]) -> dict[str, Any]:
     return short
 
 
-def split_forecast(forecast: ForecastOut) -> tuple[dict[str, Any], bytes | None]:
-    """What a forecast's row keeps, and what goes into a blob: the whole document as JSON when it is long, else None."""
-    document = forecast.model_dump(mode="json")
-    values = len(forecast.time) * len(forecast.channels) * (1 + len(forecast.quantiles))
-    if values <= MAX_INLINE_FORECAST_VALUES:
-        return document, None
-    return summary("forecast", document), json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+class Encoded(str):
+    """JSON that is written already: columns of documents take it as it is."""
+
+
+def write_forecast(forecast: ForecastOut) -> tuple[str, dict[str, Any] | None]:
+    """A forecast as JSON, for whoever asked for it and for the store; and its summary if it is long: then its row keeps
+    that, and a blob the whole."""
+    text = forecast.model_dump_json()
+    if len(forecast.time) * len(forecast.channels) * (1 + len(forecast.quantiles)) <= MAX_INLINE_FORECAST_VALUES:
+        return text, None
+    return text, forecast.model_dump(mode="json", exclude=set(_LONG["forecast"]))

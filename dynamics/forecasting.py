@@ -6,23 +6,17 @@ Why an ensemble, where it starts, what its bands mean and when they lie: docs/sc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from domain.base import Warning_
 from domain.errors import ErrorItem, InvalidParameters
-from domain.jobs import Progress
 from domain.limits import MAX_FORECAST_VALUES
 from domain.results import ForecastResult, ForecastStart, Predictability
 from domain.specs import MAX_HORIZON_STEPS, ForecastSpec
+from dynamics.ensembles import Ensemble, run
 from dynamics.reporting import Reporter
 from models.trained import TrainedModel
-
-_BLOCK_VALUES = 1_000_000  # members x coordinates x steps held in memory at once
-_BLOCK_STEPS = 2_000  # keeps a block far below the 0.3 s in which a stop request must be seen
-_DIVERGED = 1e6  # in standard deviations: nothing that was ever observed
-_TRUSTED_SPREAD = 0.1  # of the attractor's width
 
 
 def horizon_steps(spec: ForecastSpec, predictability: Predictability, dt: float) -> int:
@@ -70,7 +64,7 @@ def forecast(
     n_steps = horizon_steps(spec, predictability, model.dt)
     check_size(model, spec, n_steps)
     rows = _needed_rows(model, context, sent_along=spec.context is not None)
-    ensemble = _run(model, rows, _driving(model, inputs, n_steps), spec, n_steps, reporter)
+    ensemble = run(model, rows, _driving(model, inputs, n_steps), spec, n_steps, reporter)
     trusted = ensemble.trusted_steps if spec.samples > 1 else None
     # Not validated again: a million steps are ten million numbers, all of them checked by `_run`.
     return ForecastResult.model_construct(
@@ -88,14 +82,6 @@ def forecast(
     )
 
 
-@dataclass(frozen=True)
-class _Ensemble:
-    levels: np.ndarray  # (1 + quantiles, n_steps, N): the median, then the quantiles; NaN where no member is left
-    trusted_steps: int
-    n_diverged: int
-    first_divergence: int | None  # step of the first diverged member, counted from 0
-
-
 def _driving(model: TrainedModel, inputs: np.ndarray | None, n_steps: int) -> np.ndarray | None:
     """The inputs as the model takes them, (n_steps, K) standardised; None for a model without."""
     if (inputs is None) != (model.inputs is None):
@@ -105,108 +91,6 @@ def _driving(model: TrainedModel, inputs: np.ndarray | None, n_steps: int) -> np
     if len(inputs) != n_steps:
         raise ValueError(f"one row of inputs is needed for each of {n_steps} steps, not {len(inputs)}")
     return model.inputs.standardise(inputs)
-
-
-def _run(
-    model: TrainedModel,
-    rows: np.ndarray,
-    inputs: np.ndarray | None,
-    spec: ForecastSpec,
-    n_steps: int,
-    reporter: Reporter,
-) -> _Ensemble:
-    rng = np.random.default_rng(spec.seed)
-    into_latent = model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))  # (N_e, M)
-    start = _noise(rng, 1, spec.samples, model.measurement_std)[0]
-    z = model.encode(model.embed(rows)[-1] + start).astype(model.dtype)
-    measured = (_noise(rng, 1, spec.samples, model.measurement_std)[0, :, : len(model.channels)] * model.std).T
-    n_channels = len(model.channels)
-    probabilities = np.array([0.5, *spec.quantiles])
-    levels = np.empty((len(probabilities), n_steps, n_channels))
-    map_of_all, kicked = model.spread(len(z)), bool(model.step_std.any())
-    block = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // (z.shape[0] * max(z.shape[1], n_channels))))
-    width, trusted, first_divergence = _width(model), n_steps, None
-    alive = np.ones(len(z), bool)
-    for done in range(0, n_steps, block):
-        reporter.check()
-        size = min(block, n_steps - done)
-        kicks = (_noise(rng, size, spec.samples, model.step_std) @ into_latent).astype(z.dtype) if kicked else None
-        with np.errstate(over="ignore", invalid="ignore"):
-            driving = None if inputs is None else inputs[done : done + size]
-            states = _advance(map_of_all, z, size, kicks, driving)
-            # Members last, so that what is done with all of them runs along the memory: (size, N, S).
-            embedded = np.ascontiguousarray(model.observe(states)[..., :n_channels].swapaxes(1, 2))
-            gone = ~(np.abs(embedded) < _DIVERGED).all(axis=1)
-        if first_divergence is None and gone.any():
-            first_divergence = done + int(gone.any(axis=1).argmax())
-        z = states[-1]
-        gone = np.logical_or.accumulate(gone | ~alive, axis=0)
-        alive = ~gone[-1]
-        values = embedded * model.std[:, None] + model.mean[:, None]
-        if gone.any():
-            values[np.broadcast_to(gone[:, None], values.shape)] = np.nan
-        spread = values.std(axis=2) / width  # NaN as soon as a member has diverged
-        if trusted == n_steps and (wide := ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)).any():
-            trusted = done + int(wide.argmax())
-        levels[:, done : done + len(values)] = _quantiles(values + measured, probabilities)
-        now = done + len(values)
-        reporter.report(Progress(fraction=now / n_steps, phase="forecasting", step=now, total_steps=n_steps))
-    return _Ensemble(levels, trusted, int((~alive).sum()), first_divergence)
-
-
-def _noise(rng: np.random.Generator, n_steps: int, samples: int, std: np.ndarray) -> np.ndarray:
-    """Independent errors of every member at every step, (n_steps, S, N_e): none for member 0, opposite ones for 1 and 2, 3 and 4, ..."""
-    half = rng.standard_normal((n_steps, samples // 2, len(std))) * std
-    noise = np.zeros((n_steps, samples, len(std)))
-    noise[:, 1::2] = half
-    noise[:, 2::2] = -half[:, : (samples - 1) // 2]
-    return noise
-
-
-def _advance(
-    model: TrainedModel, z: np.ndarray, n_steps: int, kicks: np.ndarray | None, inputs: np.ndarray | None
-) -> np.ndarray:
-    """States after each of the steps z <- F(z) + C s + kick: z (S, M), kicks (n, S, M), inputs (n, K) -> (n, S, M)."""
-    states = np.empty((n_steps, *z.shape), z.dtype)
-    for t in range(n_steps):
-        z = model.step(z, None if inputs is None else inputs[t])
-        if kicks is not None:
-            z = z + kicks[t]
-        states[t] = z
-    return states
-
-
-def _quantiles(values: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Quantiles over members at p (S + 1), the rule under which a new draw falls below with probability p: (T, N, S) -> (Q, T, N).
-
-    NaN where no member is left; a member is there with all its channels, or gone with all.
-    """
-    if np.isfinite(values).all():
-        return _quantiles_of_sorted(np.sort(values, axis=2), probabilities)
-    levels = np.full((len(probabilities), *values.shape[:2]), np.nan)
-    for t, members in enumerate(values):
-        left = members[:, np.isfinite(members).all(axis=0)]
-        if left.shape[1]:
-            levels[:, t] = _quantiles_of_sorted(np.sort(left, axis=1), probabilities)
-    return levels
-
-
-def _quantiles_of_sorted(ordered: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(..., S) -> (Q, ...): to the bit what numpy's `quantile(method="weibull")` gives, which is ten times slower."""
-    n = ordered.shape[-1]
-    position = np.clip(n * probabilities + probabilities - 1, 0, n - 1)
-    below = np.minimum(position.astype(int), max(n - 2, 0))
-    share = (position - below).reshape(-1, *[1] * (ordered.ndim - 1))
-    low, high = (np.moveaxis(ordered[..., i], -1, 0) for i in (below, np.minimum(below + 1, n - 1)))
-    step = high - low
-    return np.where(share < 0.5, low + step * share, high - step * (1 - share))
-
-
-def _width(model: TrainedModel) -> np.ndarray:
-    """Width of the attractor per channel, own units: the range of the training data, or 4 std where that is unknown."""
-    if model.minimum is None or model.maximum is None:
-        return 4 * model.std
-    return model.maximum - model.minimum
 
 
 def _rows_without_nan(values: np.ndarray) -> list[list[float | None]]:
@@ -252,7 +136,7 @@ def _warnings(
     inputs: np.ndarray | None,
     spec: ForecastSpec,
     n_steps: int,
-    ensemble: _Ensemble,
+    ensemble: Ensemble,
     trusted: int | None,
 ) -> list[Warning_]:
     found = []

@@ -19,6 +19,15 @@ class Size(NamedTuple):
     layers: int = 0  # 0 except for the deep PLRNN
 
 
+class Layer(NamedTuple):
+    """A map of one hidden layer: F(z) = outer [clip(inner [z; 1], lower, upper); z; 1], clip acting unit by unit."""
+
+    inner: np.ndarray  # (H, M + 1)
+    outer: np.ndarray  # (M, H + M + 1)
+    lower: np.ndarray  # (H,)
+    upper: np.ndarray | None = None  # (H,); None: no bound
+
+
 class Architecture(ABC):
     """A parametrised map of the latent state, z[t] = F(z[t-1]).
 
@@ -86,6 +95,11 @@ class Architecture(ABC):
     @staticmethod
     def jacobian_bound(params: Params) -> float | None:
         """A bound on the spectral norm of the Jacobian over all states; None where none is known."""
+        return None
+
+    @staticmethod
+    def layer(params: Params) -> Layer | None:
+        """The same map, of numpy parameters, as one hidden layer; None where it is not worth it."""
         return None
 
     @classmethod

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from models.algebra import clipped, frobenius, gate, largest, positive_definite, relu, tame, uniform
-from models.base import Architecture, Params, Size
+from models.base import Architecture, Layer, Params, Size
 
 
 class ShPLRNN(Architecture):
@@ -66,6 +66,11 @@ class ShPLRNN(Architecture):
         """max|A| + ||W1||_F ||W2||_F, as the gates (clipped: differences of two gates) lie in [-1, 1]."""
         return largest(params["A"]) + frobenius(params["W1"]) * frobenius(params["W2"])
 
+    @staticmethod
+    def layer(params: Params) -> Layer | None:
+        inner = np.concatenate([params["W2"], params["h2"][:, None]], axis=1)
+        return Layer(inner, _outer(params), np.zeros_like(params["h2"]))
+
 
 class ClippedShPLRNN(ShPLRNN):
     """z_t = A z_{t-1} + W1 [relu(W2 z_{t-1} + h2) - relu(W2 z_{t-1})] + h1."""
@@ -88,6 +93,18 @@ class ClippedShPLRNN(ShPLRNN):
         drive = z @ params["W2"].T
         gates = gate(drive + params["h2"], xp) - gate(drive, xp)
         return xp.diag(params["A"]) + (params["W1"] * gates[..., None, :]) @ params["W2"]
+
+    @staticmethod
+    def layer(params: Params) -> Layer | None:
+        """relu(u + h) - relu(u) = clip(u + h, 0, h) for h >= 0 and clip(-u, h, 0) for h < 0: one rectifier less."""
+        h2 = params["h2"]
+        inner = np.concatenate([params["W2"] * np.where(h2 < 0, -1, 1)[:, None], np.maximum(h2, 0)[:, None]], axis=1)
+        return Layer(inner, _outer(params), np.minimum(h2, 0), np.maximum(h2, 0))
+
+
+def _outer(params: Params) -> np.ndarray:
+    """[W1, A, h1], which takes [hidden; z; 1] to W1 hidden + A z + h1."""
+    return np.concatenate([params["W1"], np.diag(params["A"]), params["h1"][:, None]], axis=1)
 
 
 def _published(rng: np.random.Generator, size: Size) -> dict[str, np.ndarray]:

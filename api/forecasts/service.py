@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from api.dependencies import Services
 from api.models.service import LoadedModel
-from domain.documents import ForecastOut, split_forecast
+from domain.documents import Encoded, ForecastOut, write_forecast
 from domain.errors import ErrorItem, InvalidParameters, NotFound, UnknownChannel
 from domain.ids import is_id, new_id
-from domain.results import ForecastStart
+from domain.results import ForecastResult, ForecastStart
 from domain.series import Segment
 from domain.specs import ForecastSpec
 from dynamics.forecast_inputs import context_values, future_inputs, recorded_from, start_in_series
@@ -27,6 +27,13 @@ from store.tables import ForecastRow, SeriesRow
 SAME_DT = 0.01  # relative
 
 
+class Kept(NamedTuple):
+    """A forecast that was answered at once: its id, and all of it as JSON."""
+
+    id: str
+    text: str
+
+
 def is_small(services: Services, model: LoadedModel, spec: ForecastSpec) -> bool:
     """Whether the forecast is answered at once; the longer ones become jobs."""
     steps = horizon_steps(spec, model.predictability, model.trained.dt)
@@ -35,9 +42,12 @@ def is_small(services: Services, model: LoadedModel, spec: ForecastSpec) -> bool
 
 
 def answer(
-    services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
-) -> ForecastOut:
-    """Forecast now, and keep it."""
+    services: Services, tenant: str, model_id: str, spec: ForecastSpec, series_id: str | None, *, now: bool
+) -> Kept | None:
+    """Forecast and keep it; None where that takes too long to be waited for, or is not wanted `now`. NotFound for no model."""
+    model = services.load_model(tenant, model_id)
+    if not now or not is_small(services, model, spec):
+        return None
     given = _given(services, tenant, model, spec, series_id)
     result = forecast(
         model.trained,
@@ -47,7 +57,7 @@ def answer(
         predictability=model.predictability,
         inputs=given.inputs,
     )
-    return _keep(services, tenant, model, given.series_id, dict(result))
+    return _keep(services, tenant, model, given.series_id, result)
 
 
 def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
@@ -126,24 +136,22 @@ def _names(channels: Sequence[str]) -> str:
     return ", ".join(channels[:20]) + (", ..." if len(channels) > 20 else "")
 
 
-def _keep(
-    services: Services, tenant: str, model: LoadedModel, series_id: str | None, result: dict[str, Any]
-) -> ForecastOut:
-    out = ForecastOut(
-        id=new_id("forecast"), model_id=model.id, series_id=series_id, created_at=datetime.now(UTC), **result
-    )
-    document, whole = split_forecast(out)
-    blob = services.blobs.put(whole) if whole else None
+def _keep(services: Services, tenant: str, model: LoadedModel, series_id: str | None, result: ForecastResult) -> Kept:
+    id, now = new_id("forecast"), datetime.now(UTC)  # both of this process's clock: the text is written before the row
+    # Not validated again: all of it was made here.
+    out = ForecastOut.model_construct(id=id, model_id=model.id, series_id=series_id, created_at=now, **dict(result))
+    text, summary = write_forecast(out)
     row = ForecastRow(
-        id=out.id,
+        id=id,
         model_id=model.id,
         series_id=series_id,
-        document=document,
-        blob_sha256=blob.sha256 if blob else None,
+        created_at=now,
+        document=Encoded(text) if summary is None else summary,
+        blob_sha256=None if summary is None else services.blobs.put(text.encode()).sha256,
     )
     with services.database.write() as session:
         results.save_forecast(session, row, tenant=tenant)
-    return out.model_copy(update={"created_at": row.created_at})
+    return Kept(id, text)
 
 
 def columns(document: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -111,11 +111,10 @@ async def create_forecast(
     `Prefer: wait=N`. All say how far they can be trusted. A model with input channels needs their future values.
     """
     tenant = caller.principal.tenant
-    model = await run_in_threadpool(services.load_model, tenant, id)
-    if forecasts.is_small(services, model, request) and not prefer.respond_async:
-        out = await run_in_threadpool(forecasts.answer, services, tenant, model, request.spec(), request.series_id)
-        headers = {"Location": href("forecast", out.id)}
-        return Response(out.model_dump_json(), 201, headers, "application/json")
+    now = not prefer.respond_async
+    kept = await run_in_threadpool(forecasts.answer, services, tenant, id, request.spec(), request.series_id, now=now)
+    if kept is not None:
+        return Response(kept.text, 201, {"Location": href("forecast", kept.id)}, "application/json")
     job = ForecastJob(kind="forecast", model_id=id, series_id=request.series_id, params=request.spec())
     row = await run_in_threadpool(jobs.submit, services, caller, job, None)
     headers = {"Location": href("job", row.id)}

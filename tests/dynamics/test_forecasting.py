@@ -15,7 +15,7 @@ from hand_made import clipped_tent, hand_made, linear, lozi, skew_tent
 from domain.errors import DomainError, InvalidParameters
 from domain.results import ForecastResult, ForecastStart, Predictability
 from domain.specs import ForecastContext, ForecastSpec
-from dynamics import forecasting
+from dynamics import ensembles
 from dynamics.forecasting import forecast, horizon_steps
 from dynamics.reporting import Interrupted, Reporter
 from models import TrainedModel
@@ -138,7 +138,8 @@ def test_an_affine_observation_is_encoded_and_observed() -> None:
 def test_a_single_member_is_the_plain_free_run_and_says_that_it_has_no_bands() -> None:
     model = lozi(residual_std=np.array([0.1, 0.1]))
     result = run(model, [[0.2, 0.1]], horizon_steps=20, samples=1)
-    np.testing.assert_array_equal(result.median, model.free_run(np.array([0.2, 0.1]), 20))
+    # Twenty steps of this map amplify the rounding of another order of summation ten-thousandfold.
+    np.testing.assert_allclose(result.median, model.free_run(np.array([0.2, 0.1]), 20), rtol=0, atol=1e-11)
     assert result.quantiles["0.05"] == result.median
     assert result.trusted_steps is None
     assert codes(result) == {"too_few_members"}
@@ -155,7 +156,7 @@ def test_the_same_seed_gives_the_same_forecast_and_another_seed_another() -> Non
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     model = lozi(residual_std=np.array([0.01, 0.01]))
     whole = run(model, [[0.2, 0.1]], horizon_steps=50)
-    monkeypatch.setattr(forecasting, "_BLOCK_STEPS", 7)
+    monkeypatch.setattr(ensembles, "_BLOCK_STEPS", 7)
     assert run(model, [[0.2, 0.1]], horizon_steps=50) == whole
 
 
@@ -317,10 +318,10 @@ def test_quantiles_are_numpys_to_the_bit(samples: int) -> None:
     values = rng.normal(size=(30, 2, samples)) * 10.0 ** rng.integers(-3, 4, (30, 1, 1))
     probabilities = np.array([0.5, 0.05, 0.95, 1e-4, 1 - 1e-4, 1 / (samples + 1), *rng.uniform(1e-4, 1 - 1e-4, 3)])
     expected = np.quantile(values, probabilities, axis=2, method="weibull")
-    np.testing.assert_array_equal(forecasting._quantiles(values, probabilities), expected)
+    np.testing.assert_array_equal(ensembles._quantiles(values.copy(), probabilities), expected)
     values[4, :, 0] = np.nan
     values[9] = np.nan
-    found = forecasting._quantiles(values, probabilities)
+    found = ensembles._quantiles(values.copy(), probabilities)
     np.testing.assert_array_equal(np.delete(found, [4, 9], axis=1), np.delete(expected, [4, 9], axis=1))
     assert np.isnan(found[:, 9]).all()
     if samples > 1:

@@ -13,7 +13,7 @@ from domain.errors import InvalidParameters
 from domain.results import ForecastResult, ForecastStart, LyapunovSpectrum, Predictability
 from domain.series import Segment
 from domain.specs import ForecastSpec
-from dynamics import forecasting
+from dynamics import ensembles
 from dynamics.forecast_inputs import future_inputs, predictability_of, recorded_from
 from dynamics.forecasting import forecast
 from models import TrainedModel
@@ -45,7 +45,7 @@ def values(n: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("block", [1, 5, 2000])
 def test_the_forecast_is_the_closed_form(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """z_n = a^n z_0 + sum_k a^(n-1-k) C s_k; the first row of inputs drives the first step; blocks change nothing."""
-    monkeypatch.setattr(forecasting, "_BLOCK_STEPS", block)
+    monkeypatch.setattr(ensembles, "_BLOCK_STEPS", block)
     given = values(12)
     s = (given - [3.0, -1.0]) / [2.0, 0.5]
     z, expected = (np.array([7.0, 2.0]) - [5.0, -1.0]) / [4.0, 2.0], []

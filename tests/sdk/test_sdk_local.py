@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from hand_made import clipped_tent
 from map_sizes import MIDDLE_SIZE, SIZES, random_params
 from safetensors.numpy import save
 from stock import Stock, add_model
@@ -118,8 +119,16 @@ def test_local_forecasts_are_those_of_the_service(
 def test_without_calibration_and_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = a_model("clipped-shplrnn", "identity", np.float64, driven=False, noise=False)
     compare(model)
-    monkeypatch.setattr("attractor_client.local._BLOCK_STEPS", 7)
+    monkeypatch.setattr("attractor_client._ensemble._BLOCK_STEPS", 7)
     compare(model)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_chaotic_map_for_a_hundred_lyapunov_times(dtype: type) -> None:
+    """It doubles a difference at nearly every step, so the operations must be the same to the last bit."""
+    model = clipped_tent(1.9, residual_std=np.full(1, 1e-3), noise_std=np.full(1, 5e-4))
+    single = {k: v.astype(dtype) for k, v in model.params.items()}
+    compare(replace(model, params=single, mean=np.full(1, 0.4), std=np.full(1, 0.1)), horizon_steps=150)
 
 
 def test_members_that_leave_every_bound_are_dropped_alike() -> None:

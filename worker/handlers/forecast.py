@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
 
-from domain.documents import ForecastOut, split_forecast
+from domain.documents import ForecastOut, write_forecast
 from domain.ids import new_id
 from domain.results import ForecastStart, LyapunovSpectrum
 from domain.series import SeriesProfile
@@ -52,14 +53,14 @@ def run(context: Context) -> Outcome:
         job_id=context.task.job_id,
         created_at=datetime.now(UTC),
     )
-    short, long = split_forecast(document)
+    text, summary = write_forecast(document)
     return Outcome(
         ForecastRow(
             id=document.id,
             series_id=series_id,
             model_id=row.id,
-            document=short,
-            blob_sha256=None if long is None else context.keep(long).sha256,
+            document=json.loads(text) if summary is None else summary,
+            blob_sha256=None if summary is None else context.keep(text.encode()).sha256,
         )
     )
 

@@ -1,0 +1,187 @@
+"""An ensemble of free runs, and its quantiles: what a forecast is made of. numpy only.
+
+Members are worked on in blocks of steps, side by side: (steps, coordinates, S) with the S members last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from domain.jobs import Progress
+from domain.specs import ForecastSpec
+from dynamics.reporting import Reporter
+from models.side_by_side import advance
+from models.trained import TrainedModel
+
+_BLOCK_VALUES = 40_000  # members x coordinates x steps worked on at once: more of them leave the processor's cache
+_BLOCK_STEPS = 2_000  # keeps a block far below the 0.3 s in which a stop request must be seen
+_LEAST_BLOCK_STEPS = 16
+_KEPT_NORMALS = 200_000  # so many numbers of one seed are kept for the next forecast with it
+_DIVERGED = 1e6  # in standard deviations: nothing that was ever observed
+_TRUSTED_SPREAD = 0.1  # of the attractor's width
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What the runs came to, in the series' own units."""
+
+    levels: np.ndarray  # (1 + quantiles, n_steps, N): the median, then the quantiles; NaN where no member is left
+    trusted_steps: int  # until the spread exceeds a tenth of the attractor's width
+    n_diverged: int
+    first_divergence: int | None  # step of the first diverged member, counted from 0
+
+
+def run(
+    model: TrainedModel,
+    rows: np.ndarray,
+    inputs: np.ndarray | None,
+    spec: ForecastSpec,
+    n_steps: int,
+    reporter: Reporter,
+) -> Ensemble:
+    """Members from the state after `rows` (context_steps, N), driven by standardised `inputs` (n_steps, K): see `forecasting.forecast`."""
+    kicked = bool(model.step_std.any())
+    normals = _Normals(spec.seed, spec.samples, model.n_observed, n_steps if kicked else 0)
+    start, n_channels = _mirrored(normals.take(1) * model.measurement_std, spec.samples)[0], len(model.channels)
+    z = model.encode(model.embed(rows)[-1] + start.T).astype(model.dtype).T
+    noise = _mirrored(normals.take(1) * model.measurement_std, spec.samples)[0]
+    reading = _Reading(model, noise[:n_channels] * model.std[:, None], np.array([0.5, *spec.quantiles]), n_steps)
+    block = min(_BLOCK_STEPS, max(_LEAST_BLOCK_STEPS, _BLOCK_VALUES // (spec.samples * max(len(z), n_channels))))
+    for done in range(0, n_steps, block):
+        reporter.check()
+        now = min(done + block, n_steps)
+        pushes = None if inputs is None else _driving(model, inputs[done:now])
+        if kicked:
+            kicks = _kicks(model, normals.take(now - done), spec.samples)
+            pushes = kicks if pushes is None else np.add(kicks, pushes, out=kicks)
+        states = advance(model, z, now - done, pushes)
+        z = states[-1]
+        reading.read(done, states)
+        reporter.report(Progress(fraction=now / n_steps, phase="forecasting", step=now, total_steps=n_steps))
+    return reading.ensemble()
+
+
+class _Normals:
+    """Standard normal numbers (steps, S // 2, N_e), of one stream: two for the start and the readings, then one for each step."""
+
+    def __init__(self, seed: int, samples: int, n_observed: int, n_steps: int) -> None:
+        self._shape, self._taken = (samples // 2, n_observed), 0
+        few = (2 + n_steps) * samples // 2 * n_observed <= _KEPT_NORMALS
+        self._all = _kept_normals(seed, (2 + n_steps, *self._shape)) if few else None
+        self._rng = np.random.default_rng(seed)
+
+    def take(self, n_steps: int) -> np.ndarray:
+        """The next ones; not to be written to."""
+        if self._all is None:
+            return self._rng.standard_normal((n_steps, *self._shape))
+        self._taken += n_steps
+        return self._all[self._taken - n_steps : self._taken]
+
+
+@lru_cache(maxsize=8)
+def _kept_normals(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """A service forecasts again and again with one seed; drawing takes a tenth of the time of a forecast."""
+    normals = np.random.default_rng(seed).standard_normal(shape)
+    normals.flags.writeable = False
+    return normals
+
+
+def _mirrored(half: np.ndarray, samples: int, dtype: np.dtype | None = None) -> np.ndarray:
+    """Errors of every member (T, N, S) from those of half of them (T, S // 2, N): none for member 0, then those given, then
+    their opposites."""
+    n_plus, n_minus = samples // 2, (samples - 1) // 2
+    errors = np.zeros((len(half), half.shape[2], samples), half.dtype if dtype is None else dtype)
+    errors[..., 1 : 1 + n_plus] = half.swapaxes(1, 2)
+    np.negative(errors[..., 1 : 1 + n_minus], out=errors[..., 1 + n_plus :])
+    return errors
+
+
+def _driving(model: TrainedModel, inputs: np.ndarray) -> np.ndarray:
+    """C s of every step, the same for all members, (T, M, 1)."""
+    assert model.inputs is not None
+    return (np.asarray(inputs, model.inputs.C.dtype) @ model.inputs.C.T).astype(model.dtype)[..., None]
+
+
+def _kicks(model: TrainedModel, normals: np.ndarray, samples: int) -> np.ndarray:
+    """The errors of the map in the latent state at every step, (T, M, S)."""
+    into_latent = model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))  # (N_e, M)
+    return _mirrored((normals * model.step_std) @ into_latent, samples, model.dtype)
+
+
+class _Reading:
+    """Reads states as measurements, block after block, and keeps what the forecast says of them."""
+
+    def __init__(self, model: TrainedModel, noise: np.ndarray, probabilities: np.ndarray, n_steps: int) -> None:
+        self._model, self._noise, self._probabilities = model, noise, probabilities
+        self._width = width(model)
+        self._levels = np.empty((len(probabilities), n_steps, len(noise)))
+        self._trusted: int | None = None
+        self._alive = np.ones(noise.shape[1], bool)
+        self._first_divergence: int | None = None
+
+    def read(self, done: int, states: np.ndarray) -> None:
+        """The states (T, M, S) of the steps from number `done` on."""
+        model, n_channels = self._model, len(self._noise)
+        embedded = np.ascontiguousarray(model.observe(states.swapaxes(1, 2))[..., :n_channels].swapaxes(1, 2))
+        values = embedded * model.std[:, None]
+        values += model.mean[:, None]
+        if not (self._alive.all() and embedded.max() < _DIVERGED and embedded.min() > -_DIVERGED):
+            values[np.broadcast_to(self._gone(done, embedded)[:, None], values.shape)] = np.nan
+        if self._trusted is None:
+            spread = values.std(axis=2) / self._width  # NaN as soon as a member has diverged
+            wide = ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)
+            self._trusted = done + int(wide.argmax()) if wide.any() else None
+        values += self._noise
+        self._levels[:, done : done + len(states)] = _quantiles(values, self._probabilities)
+
+    def _gone(self, done: int, embedded: np.ndarray) -> np.ndarray:
+        """Which members have left every bound by when, (T, S): once gone, for ever."""
+        with np.errstate(invalid="ignore"):
+            gone = ~(np.abs(embedded) < _DIVERGED).all(axis=1)
+        if self._first_divergence is None and gone.any():
+            self._first_divergence = done + int(gone.any(axis=1).argmax())
+        gone = np.logical_or.accumulate(gone | ~self._alive, axis=0)
+        self._alive = ~gone[-1]
+        return gone
+
+    def ensemble(self) -> Ensemble:
+        n_steps = self._levels.shape[1]
+        trusted = n_steps if self._trusted is None else self._trusted
+        return Ensemble(self._levels, trusted, int((~self._alive).sum()), self._first_divergence)
+
+
+def width(model: TrainedModel) -> np.ndarray:
+    """Width of the attractor per channel, own units: the range of the training data, or 4 std where that is unknown."""
+    if model.minimum is None or model.maximum is None:
+        return 4 * model.std
+    return model.maximum - model.minimum
+
+
+def _quantiles(values: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Quantiles over members at p (S + 1), the rule under which a new draw falls below with probability p: (T, N, S) -> (Q, T, N).
+
+    Sorts `values` in place. NaN where no member is left; a member is there with all its channels, or gone with all.
+    """
+    if np.isfinite(values).all():
+        values.sort(axis=2)
+        return _quantiles_of_sorted(values, probabilities)
+    levels = np.full((len(probabilities), *values.shape[:2]), np.nan)
+    for t, members in enumerate(values):
+        left = members[:, np.isfinite(members).all(axis=0)]
+        if left.shape[1]:
+            levels[:, t] = _quantiles_of_sorted(np.sort(left, axis=1), probabilities)
+    return levels
+
+
+def _quantiles_of_sorted(ordered: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(..., S) -> (Q, ...): to the bit what numpy's `quantile(method="weibull")` gives, which is ten times slower."""
+    n = ordered.shape[-1]
+    position = np.clip(n * probabilities + probabilities - 1, 0, n - 1)
+    below = np.minimum(position.astype(int), max(n - 2, 0))
+    share = (position - below).reshape(-1, *[1] * (ordered.ndim - 1))
+    low, high = (np.moveaxis(ordered[..., i], -1, 0) for i in (below, np.minimum(below + 1, n - 1)))
+    step = high - low
+    return np.where(share < 0.5, low + step * share, high - step * (1 - share))
