@@ -66,10 +66,11 @@ export async function uploadSeries(file, fields, onFraction) {
 export const TERMINAL = new Set(["succeeded", "failed", "canceled"]);
 
 /**
- * Calls onJob with the job now and after every event until it has ended, and onMessage with what it says in words.
+ * Calls onJob with the job now and after every event until it has ended, onProgress with every progress since its start (after a
+ * reload as well), and onMessage with what it says in words.
  * Answers a function that stops following.
  */
-export function followJob(id, { onJob, onMessage, onProblem }) {
+export function followJob(id, { onJob, onMessage, onProgress, onProblem }) {
   let close = null;
   let stopped = false;
   let busy = false;
@@ -103,7 +104,12 @@ export function followJob(id, { onJob, onMessage, onProblem }) {
   }
 
   close = followEvents(`/v1/jobs/${id}/events`, {
-    onEvent: ({ type, data }) => (type === "message" ? onMessage(JSON.parse(data).data.text) : refresh()),
+    onEvent: ({ type, data }) => {
+      const { data: told } = JSON.parse(data);
+      if (type === "message") return onMessage(told.text);
+      if (type === "progress") onProgress(told);
+      return refresh();
+    },
     onBreak: refresh,
   });
   refresh();

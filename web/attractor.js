@@ -1,6 +1,6 @@
-// The true attractor beside the reconstruction, in one common box: three axes turned together, two axes, or a delay plot.
+// Attractors side by side in one common box: three axes turned together, two axes, or a delay plot.
 import { el, num } from "./dom.js";
-import { extent, ticks } from "./charts.js";
+import { extent, ticks } from "./scales.js";
 
 const DEPTHS = 6; // shades of the far and the near parts of a trajectory
 
@@ -178,8 +178,11 @@ function turnByHand(views, angles, redraw) {
   }
 }
 
-/** Two pictures side by side. `samples`: {true: rows, generated: rows}; `delay` in rows serves a single channel. */
-export function attractors(samples, channels, delay) {
+/**
+ * Pictures side by side. `shown`: [name, colour, rows] of each, the first one giving the box; `delay` in rows serves a single
+ * channel.
+ */
+export function attractors(shown, channels, delay) {
   const box = el("div");
   const pair = el("div.pair");
   const angles = { turn: -0.6, tilt: 0.3 };
@@ -199,10 +202,9 @@ export function attractors(samples, channels, delay) {
   function rebuild() {
     const scalar = channels.length === 1;
     const labels = scalar ? [`${channels[0]}(t − τ), τ = ${delay} steps`, `${channels[0]}(t)`] : picked.map((k) => channels[k]);
-    const truth = coordinates(samples.true, picked, scalar && delay);
-    const made = coordinates(samples.generated, picked, scalar && delay);
-    const limits = labels.map((_, k) => extent(truth.map((p) => p[k])));
-    views = [new View("Data (held out)", "data", truth, limits, labels), new View("Reconstruction", "model", made, limits, labels)];
+    const points = shown.map(([, , rows]) => coordinates(rows, picked, scalar && delay));
+    const limits = labels.map((_, k) => extent(points[0].map((p) => p[k])));
+    views = shown.map(([name, colour], i) => new View(name, colour, points[i], limits, labels));
     pair.replaceChildren(...views.map((view) => view.figure));
     if (labels.length === 3) turnByHand(views, angles, redraw);
     redraw();
@@ -211,7 +213,8 @@ export function attractors(samples, channels, delay) {
   if (channels.length > 3) box.append(axisPickers(channels, picked, rebuild));
   box.append(pair);
   new ResizeObserver(redraw).observe(pair);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  const recolour = () => (pair.isConnected ? redraw() : document.removeEventListener("themechange", recolour));
+  document.addEventListener("themechange", recolour);
   rebuild();
   return box;
 }

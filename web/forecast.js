@@ -1,11 +1,9 @@
 // Forecasts: asked of a model, drawn with their quantile band, the horizon of predictability and what was measured.
 import { Problem, get, post } from "./api.js";
 import { el, field, num, plural, problemBox, warningList, when, withUnit } from "./dom.js";
-import { legend, lineChart } from "./charts.js";
 import { downloadLink } from "./download.js";
-import { figuresDrawer } from "./figures.js";
-
-const SHOWN_CHANNELS = 6;
+import { figuresOf } from "./figures.js";
+import { TABLES } from "./files.js";
 
 /** The part of a model's page that asks for a forecast and shows the newest one. */
 export async function forecastCard(context, model, series) {
@@ -18,7 +16,7 @@ export async function forecastCard(context, model, series) {
     try {
       const answer = await post(`/v1/models/${model.id}/forecasts`, request(new FormData(form), model.input_channels ?? []));
       if (answer.id.startsWith("job_")) context.go(answer.id); // a long one becomes a job
-      else outcome.replaceChildren(await picture(answer, series));
+      else outcome.replaceChildren(await picture(answer));
     } catch (problem) {
       outcome.replaceChildren(problemBox(problem));
     } finally {
@@ -26,20 +24,19 @@ export async function forecastCard(context, model, series) {
     }
   });
   const before = (await get(`/v1/forecasts?model_id=${model.id}&limit=1`)).data[0];
-  if (before) outcome.replaceChildren(await picture(await get(`/v1/forecasts/${before.id}`), series));
+  if (before) outcome.replaceChildren(await picture(await get(`/v1/forecasts/${before.id}`)));
   return el("section.card", {}, el("h2", {}, "Forecast"), form, outcome);
 }
 
-export async function forecastView(context, id, embedded = false) {
+export async function forecastView(context, id, part, embedded = false) {
   const forecast = await get(`/v1/forecasts/${id}`);
   const model = await get(`/v1/models/${forecast.model_id}`);
-  const series = await get(`/v1/series/${forecast.series_id ?? model.series_id}`).catch(() => null);
   return el(
     "div",
     {},
     embedded ? null : el("h1", {}, "Forecast"),
     el("p", {}, "By ", el("a", { href: `#${model.id}` }, "this model")),
-    el("section.card", {}, await picture(forecast, series)),
+    el("section.card", {}, await picture(forecast)),
   );
 }
 
@@ -100,56 +97,17 @@ function inputRows(text, names) {
   );
 }
 
-/** What was measured around the forecast's start, as far as it is stored. */
-async function measured(forecast, series) {
-  const { index } = forecast.start;
-  if (!series || index === null) return null;
-  const history = Math.min(index, Math.max(50, Math.round(forecast.horizon_steps / 2)));
-  const stop = Math.min(series.profile.n_steps, index + forecast.horizon_steps);
-  return get(`/v1/series/${series.id}/data?format=json&start=${index - history}&stop=${stop}&max_points=4000`);
-}
-
-async function picture(forecast, series) {
-  const data = await measured(forecast, series);
-  const { predictability, start, time_unit: unit } = forecast;
-  const horizon = predictability.time === null ? null : start.time + predictability.time;
-  const levels = Object.keys(forecast.quantiles).sort((a, b) => a - b);
-  const markers = [{ x: start.time, text: "start", kind: "start" }];
-  if (horizon !== null) markers.push({ x: horizon, text: "predictability horizon", kind: "horizon" });
-  if (forecast.trusted_steps && forecast.trusted_steps < forecast.horizon_steps) {
-    markers.push({ x: forecast.time[forecast.trusted_steps - 1], text: "ensemble spread over a tenth", kind: "trusted" });
-  }
-  const charts = forecast.channels.slice(0, SHOWN_CHANNELS).map((name, k, shown) => {
-    const known = data ? data.values.map((row) => row[data.channels.indexOf(name)]) : [];
-    const column = (rows) => rows.map((row) => row[k]);
-    const band = levels.length > 1
-      ? { x: forecast.time, low: column(forecast.quantiles[levels[0]]), high: column(forecast.quantiles[levels[levels.length - 1]]) }
-      : null;
-    const lines = [{ x: forecast.time, y: column(forecast.median), kind: "model" }];
-    if (data) lines.unshift({ x: data.time, y: known, kind: "data" });
-    return lineChart({
-      lines, band,
-      markers: k === 0 ? markers : markers.map((m) => ({ ...m, text: "" })),
-      xLabel: k === shown.length - 1 ? `time${unit ? ` in ${unit}` : ""}` : "",
-      yLabel: name,
-      height: k === 0 ? 215 : 180,
-      label: `Forecast of ${name}, ${plural(forecast.horizon_steps, "step")}`,
-    });
-  });
-  const names = [["model", "Median forecast"]];
-  if (levels.length > 1) names.push(["bandkey", `${levels[0]} to ${levels[levels.length - 1]} quantile`]);
-  if (data) names.unshift(["data", "Measured"]);
+async function picture(forecast) {
+  const path = `/v1/forecasts/${forecast.id}`;
+  const { of } = await figuresOf(path);
   return el(
     "div",
     {},
-    el("p", {}, trust(forecast, unit)),
-    legend(names),
-    charts,
-    forecast.channels.length > SHOWN_CHANNELS ? el("p.fine", {}, `The first ${SHOWN_CHANNELS} of ${forecast.channels.length} channels; the downloads hold all.`) : null,
+    el("p", {}, trust(forecast, forecast.time_unit)),
+    of("forecast"),
     warningList(forecast.warnings),
-    el("p.inline", {}, ["csv", "json", "npy", "parquet"].map((format) => downloadLink("a.button", `/v1/forecasts/${forecast.id}?format=${format}`, `${forecast.id}.${format}`, `Forecast ${format.toUpperCase()}`))),
-    figuresDrawer([["Figures of the forecast", `/v1/forecasts/${forecast.id}`]]),
-    el("p.fine", {}, `Made ${when(forecast.created_at)}.`),
+    el("p.inline", {}, TABLES.map((format) => downloadLink("a.button", `${path}?format=${format}`, `${forecast.id}.${format}`, `Forecast ${format.toUpperCase()}`))),
+    el("p.fine", {}, `Made ${when(forecast.created_at)}. `, el("a", { href: `#${forecast.id}` }, "Its own page")),
   );
 }
 

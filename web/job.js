@@ -1,17 +1,22 @@
 // A job: live while it runs; afterwards its result, or the reason why there is none.
 import { followJob, get, post, TERMINAL } from "./api.js";
 import { duration, el, num, problemBox } from "./dom.js";
-import { resultOf } from "./result.js";
+import { analysisView } from "./analysis.js";
+import { evaluationView } from "./evaluation.js";
+import { forecastView } from "./forecast.js";
+import { modelView } from "./model.js";
+import { curves, plot } from "./plot.js";
 
 const KIND = {
   reconstruct: "Reconstruction", lyapunov: "Lyapunov analysis", train: "Training", evaluate: "Evaluation", forecast: "Forecast",
 };
+const VIEWS = { analysis: analysisView, model: modelView, forecast: forecastView, evaluation: evaluationView };
 
 export async function jobView(context, id) {
   const job = await get(`/v1/jobs/${id}`);
   const below = el("div");
   const complain = (problem) => below.replaceChildren(problemBox(problem));
-  const status = statusCard(id, complain);
+  const status = statusCard(context, id, complain);
   let phase = null;
   let ended = false;
 
@@ -24,14 +29,14 @@ export async function jobView(context, id) {
     ended = true;
     try {
       if (now.error) below.replaceChildren(failure(now.error));
-      if (now.result) below.replaceChildren(await resultOf(context, now.result));
+      if (now.result) below.replaceChildren(await VIEWS[now.result.type](context, now.result.id, "", true));
     } catch (problem) {
       complain(problem);
     }
   }
 
   if (TERMINAL.has(job.status)) await update(job);
-  else context.onLeave(followJob(id, { onJob: update, onMessage: status.say, onProblem: complain }));
+  else context.onLeave(followJob(id, { onJob: update, onMessage: status.say, onProgress: status.progress, onProblem: complain }));
   const links = el("p.fine", {}, KIND[job.kind], job.series_id ? [" of ", el("a", { href: `#${job.series_id}` }, "this series")] : null);
   return el("div", {}, links, el("h1", {}, await title(job)), status.node, below);
 }
@@ -56,25 +61,60 @@ function failure(error) {
   );
 }
 
-/** Built once and then only filled in, so that the keyboard's place on the button is never lost. */
-function statusCard(id, complain) {
+/** The loss of the run that is being trained, as the events tell it; they are told again after a reload. */
+function lossCurve(context) {
+  const box = el("div");
+  const points = [];
+  let scheduled = false;
+
+  function draw() {
+    scheduled = false;
+    if (points.length < 2) return;
+    const lines = [{ x: points.map((p) => p[0]), y: points.map((p) => p[1]), role: "model", width: 1.8 }];
+    box.replaceChildren(el("p.paneltitle", {}, "Training loss"), plot(curves({ panels: [{ label: "loss", lines }], xLabel: "update, all runs", height: 170, log: true }), { titled: false }));
+  }
+
+  function add({ step, metrics }) {
+    if (!(metrics?.loss > 0) || step === null) return;
+    const last = points[points.length - 1];
+    if (last && step < last[0]) points.length = 0; // another attempt began anew
+    if (!last || step > last[0]) points.push([step, metrics.loss]);
+    if (!scheduled) requestAnimationFrame(draw);
+    scheduled = true;
+  }
+
+  document.addEventListener("themechange", draw);
+  context.onLeave(() => document.removeEventListener("themechange", draw));
+  return { box, add };
+}
+
+const ACTIONS = [["cancel", "Cancel"], ["pause", "Pause"], ["resume", "Resume"], ["retry", "Run it again"]];
+
+/** Built once and then only filled in, so that the keyboard's place on a button is never lost. */
+function statusCard(context, id, complain) {
   const badge = el("span.badge");
   const phase = el("strong");
   const time = el("span.fine");
   const bar = el("progress", { max: "1", value: "0", "aria-label": "Progress of the job" });
   const details = el("span.fine");
-  const cancel = el("button", { type: "button" }, "Cancel");
   const words = el("ul.fine.plain");
-  const lower = el("div", {}, bar, el("p.phase", {}, details, cancel), words);
-  cancel.addEventListener("click", async () => {
-    cancel.disabled = true;
+  const loss = lossCurve(context);
+  const lower = el("div", {}, bar, el("p", {}, details), loss.box, words);
+  const buttons = new Map(ACTIONS.map(([action, name]) => [action, el("button", { type: "button", hidden: true, onclick: () => act(action) }, name)]));
+  const row = el("p.inline", {}, [...buttons.values()]);
+
+  async function act(action) {
+    const button = buttons.get(action);
+    button.disabled = true;
     try {
-      await post(`/v1/jobs/${id}/cancel`);
+      const job = await post(`/v1/jobs/${id}/${action}`);
+      if (action === "retry") context.go(job.id);
+      else update(job);
     } catch (problem) {
-      cancel.disabled = false;
       complain(problem);
     }
-  });
+    button.disabled = false;
+  }
 
   function update(job) {
     const ended = TERMINAL.has(job.status);
@@ -85,11 +125,13 @@ function statusCard(id, complain) {
     bar.value = job.progress.fraction;
     details.textContent = ended ? "" : metrics(job);
     lower.hidden = ended;
-    if (job.status === "canceling") cancel.disabled = true;
+    for (const [action, button] of buttons) button.hidden = !job.links[action];
+    if (job.status === "canceling") buttons.get("cancel").disabled = true;
+    row.hidden = [...buttons.values()].every((button) => button.hidden);
   }
 
-  const node = el("section.card", { "aria-label": "Progress" }, el("p.phase", {}, el("span", {}, badge, " ", phase), time), lower);
-  return { node, update, say: (text) => words.append(el("li", {}, text)) };
+  const node = el("section.card", { "aria-label": "Progress" }, el("p.phase", {}, el("span", {}, badge, " ", phase), time), lower, row);
+  return { node, update, progress: loss.add, say: (text) => words.append(el("li", {}, text)) };
 }
 
 function took(job) {
@@ -105,7 +147,7 @@ function remaining({ progress, started_at: startedAt }) {
 
 function metrics({ progress, attempt, max_attempts: maxAttempts }) {
   const parts = [];
-  if (progress.total_steps) parts.push(`${num(progress.step)} of ${num(progress.total_steps)}`);
+  if (progress.total_steps) parts.push(`update ${num(progress.step, 9)} of ${num(progress.total_steps, 9)}`);
   for (const [name, value] of Object.entries(progress.metrics)) parts.push(`${name.replaceAll("_", " ")} ${num(value)}`);
   if (attempt > 1) parts.push(`attempt ${attempt} of ${maxAttempts}`);
   return parts.join(" · ");

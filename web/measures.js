@@ -1,7 +1,7 @@
 // The measures of a reconstruction, on data that training never saw.
 import { el, interval, num, table, withUnit } from "./dom.js";
 
-const MEANING = {
+export const MEANING = {
   d_stsp: "Do both visit the same places equally often? (state-space divergence)",
   d_stsp_long: "The same against a long noisy run of the model: hardly biased by a short or noisy series",
   d_h: "Do both oscillate alike? (Hellinger distance of power spectra)",
@@ -9,7 +9,7 @@ const MEANING = {
 };
 
 /** The measures of a report, each with the floor that no model can be expected to beat. */
-export function measuresCard(report) {
+export function measuresCard(report, picture = null) {
   const rows = Object.entries(MEANING).filter(([name]) => report[name]).map(([name, meaning]) => {
     const measure = report[name];
     return [el("code", {}, name), num(measure.value), num(measure.floor), measure.variant, measure.reason ?? meaning];
@@ -20,8 +20,10 @@ export function measuresCard(report) {
     "section.card",
     {},
     el("h2", {}, "How good is the reconstruction?"),
+    el("p", {}, el(`span.badge.${report.verdict}`, {}, report.verdict), " ", report.detail),
     el("p.fine", {}, `Measured on steps ${report.reference_steps.map((n) => n.toLocaleString("en")).join(" to ")}, which training never saw. Smaller is better; the floor is what one piece of the data scores against another.`),
     table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data"),
     valid.median_time !== null ? el("p", {}, `Forecasts stay within ${num(valid.threshold)} of the truth (normalised error) for ${withUnit(valid.median_time, valid.unit)}${quartiles}.`) : null,
+    picture,
   );
 }

@@ -1,10 +1,8 @@
 // A stored series: what the audit found, a look at the data, and the start of a reconstruction.
 import { get, post } from "./api.js";
 import { el, field, num, plural, problemBox, table, withUnit } from "./dom.js";
-import { lineChart } from "./charts.js";
-import { downloadLink } from "./download.js";
-
-const PREVIEW_CHANNELS = 6;
+import { seriesBrowser } from "./browser.js";
+import { tableFiles } from "./files.js";
 
 export async function seriesView(context, id) {
   const series = await get(`/v1/series/${id}`);
@@ -17,7 +15,7 @@ export async function seriesView(context, id) {
     el("p", {}, `${plural(profile.n_steps, "step")} of ${plural(profile.n_channels, "channel")}, one every ${withUnit(series.dt, series.time_unit)}; ${withUnit(profile.duration, series.time_unit)} in all.`),
     startForm(context, series),
     auditCard(series),
-    await previewCard(series),
+    previewCard(series, context),
   );
 }
 
@@ -48,26 +46,13 @@ function auditCard({ profile }) {
   );
 }
 
-async function previewCard(series) {
-  const stop = Math.min(series.profile.n_steps, 2000);
-  const data = await get(`/v1/series/${series.id}/data?format=json&start=0&stop=${stop}&max_points=2000`);
-  const charts = data.channels.slice(0, PREVIEW_CHANNELS).map((name, k, shown) =>
-    lineChart({
-      lines: [{ x: data.time, y: data.values.map((row) => row[k]), kind: "data" }],
-      xLabel: k === shown.length - 1 ? `time in ${series.time_unit || "steps"}` : "",
-      yLabel: name,
-      height: 150,
-      label: `Channel ${name} over time`,
-    }),
-  );
-  const more = data.channels.length > PREVIEW_CHANNELS ? el("p.fine", {}, `The first ${PREVIEW_CHANNELS} of ${data.channels.length} channels.`) : null;
+function previewCard(series, context) {
   return el(
     "section.card",
     {},
-    el("h2", {}, stop < series.profile.n_steps ? `The first ${stop.toLocaleString("en")} steps` : "The series"),
-    charts,
-    more,
-    el("p.fine", {}, "Download: ", ["csv", "npy", "parquet", "json"].map((format) => [downloadLink("a", `/v1/series/${series.id}/data?format=${format}`, `${series.id}.${format}`, format.toUpperCase()), " "])),
+    el("h2", {}, "The series"),
+    seriesBrowser(series, context),
+    el("p.fine", {}, "Download: ", tableFiles(`/v1/series/${series.id}/data`, series.id)),
   );
 }
 

@@ -4,6 +4,7 @@ import { el } from "./dom.js";
 const NAME = "attractor-key";
 const listeners = [];
 let asking = null;
+let declined = false; // once is enough for all requests of a view
 
 export const signedIn = () => sessionStorage.getItem(NAME) !== null;
 
@@ -41,11 +42,19 @@ export async function authorizedFetch(path, options = {}) {
   }
 }
 
-/** Whether a person gave a valid key. One dialog for all requests that wait for it. */
+/** Whether a person gave a valid key. One dialog for all requests that wait for it, and none for those of a view that come later. */
 function ask(reason) {
-  asking ??= dialog(reason).finally(() => (asking = null));
+  if (declined) return false;
+  asking ??= dialog(reason).then((given) => {
+    asking = null;
+    declined = !given;
+    return given;
+  });
   return asking;
 }
+
+/** A new view may ask again. */
+export const askAgain = () => (declined = false);
 
 function dialog(reason) {
   const input = el("input", { type: "password", name: "key", required: true, autocomplete: "off", spellcheck: "false", placeholder: "atr_…" });

@@ -72,6 +72,16 @@ def inked(page: Page, nth: int) -> int:
     )
 
 
+def assert_drawn(page: Page, *names: str) -> None:
+    """Figures that are drawn when they come into sight: each with something in it."""
+    for name in names:
+        figure = page.locator(f"[data-figure={name}]")
+        figure.scroll_into_view_if_needed()
+        expect(figure.locator("svg[role=img]").first).to_be_visible()
+        drawn = ".line, circle, rect[fill], path[fill]:not(.axis), image"
+        assert figure.locator(f"svg[role=img] :is({drawn})").count() > 1 or name == "recurrence"
+
+
 def assert_fits(page: Page) -> None:
     """Nothing sticks out sideways, once the charts have been drawn anew for the width."""
     page.wait_for_function("() => document.documentElement.scrollWidth <= window.innerWidth", timeout=5_000)
@@ -81,7 +91,7 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     upload(page, lorenz_csv, Time_between_steps="0.01", Unit_of_time="s", Name="A Lorenz series")
     expect(page.get_by_role("heading", name="A Lorenz series")).to_be_visible()
     expect(page.get_by_text("4,000 steps of 3 channels, one every 0.01 s")).to_be_visible()
-    expect(page.locator(".chart svg")).to_have_count(3)
+    expect(page.locator(".paper svg")).to_have_count(3)
 
     start(page, Training_budget="4", Training_runs="2")
     expect(page.get_by_role("progressbar", name="Progress of the job")).to_be_visible()
@@ -91,41 +101,49 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     expect(page.locator(".badge", has_text="succeeded")).to_be_visible()
 
     expect(page.get_by_text("Largest Lyapunov exponent")).to_be_visible()
-    spectrum = page.get_by_role("region", name="Exponents in 1/s (nats)")
-    expect(spectrum.get_by_role("row")).to_have_count(4)
-    for name in ("d_stsp", "d_h", "prediction_error"):
-        expect(
-            page.get_by_role("region", name="Measures on held-out data").get_by_text(name, exact=True)
-        ).to_be_visible()
-
     assert min(inked(page, 0), inked(page, 1)) > 1000
-    methods = page.get_by_role("region", name="Largest exponent by every method")
-    expect(methods.get_by_role("row")).to_have_count(4)
-    expect(methods.get_by_text("(trusted)")).to_have_count(1)
-    assert inked(page, 2) > 1000  # the recurrence plot
     page.locator("canvas").first.scroll_into_view_if_needed()
     before = page.locator("canvas").first.evaluate("c => c.toDataURL()")
     page.locator("canvas").first.press("ArrowLeft")
     page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=before)
 
+    page.get_by_role("link", name="The data", exact=True).click()
+    assert re.search(r"#mdl_[0-9a-f]{32}/data$", page.url)
+    expect(page.get_by_role("region", name="Exponents in 1/s (nats)").get_by_role("row")).to_have_count(4)
+    methods = page.get_by_role("region", name="Largest exponent by every method")
+    expect(methods.get_by_role("row")).to_have_count(4)
+    expect(methods.get_by_text("(trusted)")).to_have_count(1)
+    assert_drawn(page, "spectrum", "convergence", "evidence", "methods", "divergence", "recurrence", "sampling")
+    assert page.locator("[data-figure=recurrence] image").get_attribute("href", timeout=1000).startswith("data:image/png")  # type: ignore[union-attr]
+
+    page.get_by_role("link", name="The model", exact=True).click()
+    measures = page.get_by_role("region", name="Measures on held-out data")
+    for name in ("d_stsp", "d_h", "prediction_error"):
+        expect(measures.get_by_text(name, exact=True)).to_be_visible()
+    assert_drawn(page, "measures", "time-series", "power-spectra", "histograms", "density", "spectrum", "training")
+
+    page.get_by_role("link", name="Forecast", exact=True).click()
     page.get_by_label("Counted in").select_option("steps")
     page.get_by_label("How far").fill("150")
     page.get_by_label("From step").fill("3400")
     page.get_by_role("button", name="Forecast", exact=True).click()
-    forecast = page.locator("section", has=page.get_by_role("heading", name="Forecast", exact=True))
-    expect(forecast.locator(".chart path.band")).to_have_count(3)
+    assert_drawn(page, "forecast")
+    forecast = page.locator("[data-figure=forecast]")
+    expect(forecast.locator("svg[role=img]")).to_have_count(3)
     expect(forecast.get_by_text("predictability horizon")).to_be_visible()
+    expect(forecast.get_by_text("Lyapunov times after the start")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="Forecast CSV").click()
     download.value.save_as(tmp_path / "forecast.csv")
     table = np.genfromtxt(tmp_path / "forecast.csv", delimiter=",", names=True)
     assert len(table) == 150
     assert table["time"][0] == pytest.approx(34.0)
+
+    page.get_by_role("link", name="Take it along").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="model.safetensors").click()
     download.value.save_as(tmp_path / "model.safetensors")
     assert (tmp_path / "model.safetensors").stat().st_size > 100
-    page.get_by_text("Figures for papers and notebooks").last.click()
     expect(page.get_by_role("region", name="Figures of the analysis").get_by_role("row")).not_to_have_count(0)
     with page.expect_download() as download:
         page.get_by_role("link", name="The attractor and its reconstruction: PNG").click()
@@ -133,12 +151,15 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     assert (tmp_path / "attractor.png").read_bytes().startswith(b"\x89PNG")
 
     page.set_viewport_size({"width": 390, "height": 844})
-    assert_fits(page)
     page.get_by_role("link", name="Models").click()
     page.get_by_role("region", name="Newest first").get_by_role("link").first.click()
     expect(page.get_by_role("heading", name="A Lorenz series")).to_be_visible()
-    expect(page.locator(".chart path.band").first).to_be_visible()  # the forecast made before is shown again
-    assert_fits(page)
+    for part in ("In short", "The data", "The model", "Forecast", "Take it along"):
+        page.get_by_role("link", name=part, exact=True).click()
+        expect(page.get_by_role("link", name=part, exact=True)).to_have_attribute("aria-current", "page")
+        assert_fits(page)
+    page.get_by_role("link", name="Forecast", exact=True).click()
+    expect(page.locator("[data-figure=forecast] svg").first).to_be_visible()  # the forecast made before is shown again
 
 
 def test_a_refused_file_says_what_and_where(page: Page, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_key_is_asked_for_and_everything_works_with_it(
     page.get_by_role("button", name="Upload and check").click()
     expect(page.get_by_text("3,000 steps of 3 channels")).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("link", name="CSV").click()
+        page.get_by_role("link", name="CSV", exact=True).click()
     download.value.save_as(tmp_path / "series.csv")
     assert (tmp_path / "series.csv").read_text().count("\n") == 3001
     assert re.fullmatch(r"ser_[0-9a-f]{32}\.csv", download.value.suggested_filename)
@@ -89,6 +89,7 @@ def test_a_key_is_asked_for_and_everything_works_with_it(
     streamed = page.wait_for_event("request", lambda request: request.url.endswith("/events"))
     assert streamed.headers["accept"] == "text/event-stream"
     expect(page.locator(".badge", has_text="succeeded")).to_be_visible(timeout=240_000)
+    page.get_by_role("link", name="Take it along").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="model.safetensors").click()
     assert download.value.suggested_filename == "model.safetensors"
