@@ -114,7 +114,8 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     expect(methods.get_by_role("row")).to_have_count(4)
     expect(methods.get_by_text("(trusted)")).to_have_count(1)
     assert_drawn(page, "spectrum", "convergence", "evidence", "methods", "divergence", "recurrence", "sampling")
-    assert page.locator("[data-figure=recurrence] image").get_attribute("href", timeout=1000).startswith("data:image/png")  # type: ignore[union-attr]
+    picture = page.locator("[data-figure=recurrence] image").get_attribute("href")
+    assert picture is not None and picture.startswith("data:image/png")
 
     page.get_by_role("link", name="The model", exact=True).click()
     measures = page.get_by_role("region", name="Measures on held-out data")
