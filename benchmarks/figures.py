@@ -18,7 +18,7 @@ import httpx
 from upload import machine
 
 from attractor_client import Client
-from cli.demo import lorenz
+from cli.demo.lorenz import as_csv, observed
 from cli.demo.service import running_service
 
 FORMATS = ("plotly", "png", "svg")
@@ -27,8 +27,8 @@ FORMATS = ("plotly", "png", "svg")
 def results(client: Client, folder: Path) -> list[str]:
     """Paths of an analysis, a model, a forecast and an evaluation."""
     path = folder / "lorenz63.csv"
-    path.write_bytes(lorenz.as_csv(lorenz.observed()))
-    series = client.upload(path, dt=lorenz.DT, time_unit="s")
+    path.write_bytes(as_csv(observed()))
+    series = client.upload(path, dt=0.01, time_unit="s")
     model = client.reconstruct(series, train={"budget_seconds": 10}).wait()
     start = model.raw["training"]["test_steps"][0]
     forecast = client.forecast(model, start_index=start, horizon_lyapunov_times=4)

@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for command in (
     commands.upload,
+    commands.samples,
     commands.analyze,
     commands.train,
     commands.reconstruct,

@@ -26,6 +26,7 @@ _RESULTS = (Scope.RESULTS_READ, Scope.RESULTS_WRITE)
 # Under /v1/, by the first part of the path: to read, and to do anything else.
 RESOURCES: dict[str, tuple[Scope | None, Scope | None]] = {
     "series": (Scope.SERIES_READ, Scope.SERIES_WRITE),
+    "samples": (None, Scope.SERIES_WRITE),
     "jobs": (Scope.JOBS_READ, Scope.JOBS_WRITE),
     "analyses": _RESULTS,
     "models": _RESULTS,

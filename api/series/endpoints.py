@@ -25,8 +25,8 @@ router = APIRouter(prefix="/v1/series", tags=["series"])
 
 MAX_POINTS = 1_000_000
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The series' content hash."}}
-_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Path of the series."}}
+ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The series' content hash."}}
+LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Path of the series."}}
 
 
 @router.post(
@@ -36,8 +36,8 @@ _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Path of 
     status_code=201,
     response_model=SeriesOut,
     responses={
-        200: {"model": SeriesOut, "description": "The same series is there already.", "headers": _LOCATION | _ETAG},
-        201: {"headers": _LOCATION | _ETAG},
+        200: {"model": SeriesOut, "description": "The same series is there already.", "headers": LOCATION | ETAG},
+        201: {"headers": LOCATION | ETAG},
         **problem_responses(400, 413, 415, 422, 503, 507),
     },
     openapi_extra={"requestBody": examples.REQUEST_BODY},
@@ -64,14 +64,19 @@ async def create_series(
             upload,
             query.model_dump(exclude_unset=True),
             scratch,
-            limiter=_parses(request.app, settings.max_parses),
+            limiter=parses(request.app, settings.max_parses),
         )
+    return answer(added)
+
+
+def answer(added: series.Added) -> Response:
+    """201 for a series that is new, 200 for one that was there."""
     headers = {"Location": f"/v1/series/{added.row.id}", "ETag": service.etag(added.row)}
     body = SeriesOut.of(added.row).model_dump_json()
     return Response(body, 201 if added.created else 200, headers, "application/json")
 
 
-def _parses(app: FastAPI, limit: int) -> CapacityLimiter:
+def parses(app: FastAPI, limit: int) -> CapacityLimiter:
     """How many uploads are parsed at a time; one limiter for the life of the application."""
     if not hasattr(app.state, "parses"):
         app.state.parses = CapacityLimiter(limit)
@@ -103,8 +108,8 @@ def list_series(
     summary="Get a series with its profile",
     response_model=SeriesOut,
     responses={
-        200: {"headers": _ETAG},
-        304: {"description": "You have it already: series do not change.", "headers": _ETAG},
+        200: {"headers": ETAG},
+        304: {"description": "You have it already: series do not change.", "headers": ETAG},
         **problem_responses(404, 422),
     },
 )
@@ -141,7 +146,7 @@ def delete_series(id: SeriesId, database: DatabaseDep, caller: CallerDep) -> Non
     responses={
         200: {
             "headers": {
-                **_ETAG,
+                **ETAG,
                 "Attractor-Decimation": {
                     "schema": {"type": "string"},
                     "description": "Present when rows were left out: how, how many were kept, of how many.",
@@ -153,7 +158,7 @@ def delete_series(id: SeriesId, database: DatabaseDep, caller: CallerDep) -> Non
                 MEDIA_TYPES[Format.PARQUET]: _BINARY,
             },
         },
-        304: {"description": "You have it already.", "headers": _ETAG},
+        304: {"description": "You have it already.", "headers": ETAG},
         **problem_responses(404, 422),
     },
 )

@@ -36,7 +36,7 @@ _OPEN = {"csv": open_csv, "npy": open_npy, "parquet": open_parquet}
 def ingest(services: Services, tenant: str, upload: Upload, query: dict[str, Any], scratch: Scratch) -> series.Added:
     """Read, audit and store an upload; nothing is left of one that is refused."""
     spec = merge(query, _form_fields(upload.fields))
-    limits = _limits(services.settings)
+    limits = limits_of(services.settings)
     tables: list[tuple[str, Table]] = []
     kinds: set[str] = set()
     names = distinct([name_of(file.file_name, i) for i, file in enumerate(upload.files)])
@@ -45,7 +45,6 @@ def ingest(services: Services, tenant: str, upload: Upload, query: dict[str, Any
             kind, spec, found = _open(file, spec, limits)
         kinds.add(kind)
         tables += found if len(upload.files) == 1 else [(name, table) for _, table in found]
-    audited = _read_and_audit(tables, spec, limits, scratch)
     table = tables[0][1]
     source = {
         "format": ", ".join(sorted(kinds)),
@@ -53,8 +52,22 @@ def ingest(services: Services, tenant: str, upload: Upload, query: dict[str, Any
         "file_name": _shown(upload.files[0].file_name) if len(upload.files) == 1 else None,
         "time_column": None if table.columns.time is None else table.columns.time_name,
         "recording_column": None if table.columns.recording is None else table.columns.recording_name,
-        **table.details,
     }
+    return keep(services, tenant, tables, spec, source, scratch)
+
+
+def keep(
+    services: Services,
+    tenant: str,
+    tables: list[tuple[str, Table]],
+    spec: SeriesFields,
+    source: dict[str, Any],
+    scratch: Scratch,
+) -> series.Added:
+    """Audit tables, one for each recording by its name, and store them as one series, or answer the equal one that is
+    there. `source` says where they came from."""
+    audited = _read_and_audit(tables, spec, limits_of(services.settings), scratch)
+    table = tables[0][1]
     assert isinstance(audited.values, np.memmap)  # written by `scratch`, mapped or allocated
     values_blob = services.blobs.adopt(Path(str(audited.values.filename)))
     with services.database.write() as session:
@@ -67,7 +80,7 @@ def ingest(services: Services, tenant: str, upload: Upload, query: dict[str, Any
             time_start=audited.time_start,
             spec=SeriesSpec.model_validate(spec.model_dump()),
             profile=audited.profile,
-            source=source,
+            source=source | table.details,
             tenant=tenant,
         )
 
@@ -175,7 +188,8 @@ def _time_unit(spec: SeriesSpec, table: Table) -> str:
     return columns.time_unit or ("step" if columns.counts_steps and spec.dt is None else "")
 
 
-def _limits(settings: ApiSettings) -> Limits:
+def limits_of(settings: ApiSettings) -> Limits:
+    """How much a series may hold."""
     return Limits(
         rows=settings.max_upload_rows,
         channels=settings.max_upload_channels,

@@ -15,8 +15,10 @@ from rich.console import Console
 
 from attractor_client import AttractorError, Client, Job, Series
 from cli import progress
-from cli.demo import lorenz, report
+from cli.demo import report
+from cli.demo.lorenz import N_TEST_STEPS, as_csv, independent, observed
 from cli.demo.service import DemoFailed, Service, running_service
+from dynamics.samples import SAMPLES, Sample
 
 DEFAULT_BUDGET_SECONDS = 30.0
 FORECAST_LYAPUNOV_TIMES = 4.0
@@ -30,9 +32,10 @@ def demo(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="A file of yours (CSV, NPY, Parquet, JSON) instead of Lorenz-63.",
+            help="A file of yours (CSV, NPY, Parquet, JSON) instead of a sample.",
         ),
     ] = None,
+    sample: Annotated[str, typer.Option(help=f"A system of the gallery: {', '.join(SAMPLES)}.")] = "lorenz63",
     dt: Annotated[
         float | None, typer.Option(help="Time between the steps of --series, where the file does not say it.")
     ] = None,
@@ -46,11 +49,13 @@ def demo(
     ] = False,
 ) -> None:
     """Upload a series to a service of its own, reconstruct the system behind it, forecast, and draw a picture."""
+    if sample not in SAMPLES:
+        raise typer.BadParameter(f"there is no {sample!r}; there are {', '.join(SAMPLES)}.", param_hint="--sample")
     console = Console(soft_wrap=True)
     # A polite kill must stop the service as well: it becomes an exception that unwinds through running_service.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        _run(console, series, dt, time_unit, budget, data_dir, serve)
+        _run(console, series, SAMPLES[sample], dt, time_unit, budget, data_dir, serve)
     except (DemoFailed, AttractorError) as error:
         console.print(f"attractor demo: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -60,7 +65,14 @@ def demo(
 
 
 def _run(
-    console: Console, path: Path | None, dt: float | None, time_unit: str, budget: float, data_dir: Path, serve: bool
+    console: Console,
+    path: Path | None,
+    sample: Sample,
+    dt: float | None,
+    time_unit: str,
+    budget: float,
+    data_dir: Path,
+    serve: bool,
 ) -> None:
     output = data_dir.parent
     clock = Clock()
@@ -68,10 +80,9 @@ def _run(
     with running_service(data_dir, output / "service.log") as service:
         clock.lap("service")
         client = Client(service.url, timeout=120.0)
-        console.print(
-            f"  {service.url} is up\n[bold]Uploading[/] {path or 'Lorenz-63, 10,000 steps, 5 % noise'}", highlight=False
-        )
-        series = _upload(client, path, dt, time_unit, output)
+        what = path or f"{sample.title}, {sample.steps:,} steps, {100 * sample.noise:g} % noise"
+        console.print(f"  {service.url} is up\n[bold]Uploading[/] {what}", highlight=False)
+        series = _upload(client, path, sample, dt, time_unit, output)
         report.audit(console, series.raw)
         clock.lap("upload")
         job = client.reconstruct(series, train={"budget_seconds": budget})
@@ -81,9 +92,9 @@ def _run(
         analysis = client.analysis(model["analysis_id"]).raw if model["analysis_id"] else None
         forecast = _forecast(client, model, analysis)
         clock.lap("forecast")
-        test = _test(console, client, model, output) if path is None else None
+        test = _test(console, client, sample, model, output) if path is None else None
         picture = output / "reconstruction.png"
-        _say(console, analysis, model, test)
+        _say(console, analysis, model, test, sample if path is None else None)
         _draw(picture, series, analysis, model, forecast)
         clock.lap("evaluation and picture")
         console.print(f"[dim]{clock}[/]", highlight=False)
@@ -91,10 +102,13 @@ def _run(
         _leave(console, service, data_dir, model["id"], serve)
 
 
-def _upload(client: Client, path: Path | None, dt: float | None, time_unit: str, output: Path) -> Series:
+def _upload(
+    client: Client, path: Path | None, sample: Sample, dt: float | None, time_unit: str, output: Path
+) -> Series:
     if path is None:
-        path, dt, time_unit, name = output / "lorenz63.csv", lorenz.DT, "s", "Lorenz-63 with 5 % noise"
-        path.write_bytes(lorenz.as_csv(lorenz.observed()))
+        path, dt, time_unit = output / f"{sample.name}.csv", sample.dt, sample.time_unit
+        name = f"{sample.title} with {100 * sample.noise:g} % noise"
+        path.write_bytes(as_csv(observed(sample=sample.name), sample.channels))
     else:
         name = path.name
     return client.upload(path, name=name, time_unit=time_unit or None, dt=dt)
@@ -106,13 +120,13 @@ def _follow(console: Console, job: Job[Any]) -> dict[str, Any]:
     return job.result().raw
 
 
-def _test(console: Console, client: Client, model: dict[str, Any], output: Path) -> dict[str, Any]:
+def _test(console: Console, client: Client, sample: Sample, model: dict[str, Any], output: Path) -> dict[str, Any]:
     """Measure the model as the literature does: against a long trajectory without noise that nobody has shown it."""
-    path = output / "lorenz63-test.npy"
-    np.save(path, lorenz.independent())
-    name = "Lorenz-63, independent, without noise"
-    series = client.upload(path, channels=["x", "y", "z"], name=name, dt=lorenz.DT, time_unit="s")
-    console.print(f"[bold]Evaluating[/] on {lorenz.N_TEST_STEPS:,} other steps without noise", highlight=False)
+    path = output / f"{sample.name}-test.npy"
+    np.save(path, independent(sample.name))
+    name = f"{sample.title}, another stretch, without noise"
+    series = client.upload(path, channels=list(sample.channels), name=name, dt=sample.dt, time_unit=sample.time_unit)
+    console.print(f"[bold]Evaluating[/] on {N_TEST_STEPS:,} other steps without noise", highlight=False)
     return _follow(console, client.evaluate(model["id"], series))
 
 
@@ -125,22 +139,28 @@ def _forecast(client: Client, model: dict[str, Any], analysis: dict[str, Any] | 
     return client.forecast(model["id"], start_index=start, horizon_steps=FORECAST_STEPS).raw
 
 
-def _say(console: Console, analysis: dict[str, Any] | None, model: dict[str, Any], test: dict[str, Any] | None) -> None:
-    known = test is not None
+def _say(
+    console: Console,
+    analysis: dict[str, Any] | None,
+    model: dict[str, Any],
+    test: dict[str, Any] | None,
+    sample: Sample | None,
+) -> None:
+    known = sample.known if sample else None
     console.print()
     report.verdicts(console, analysis, model["report"])
     console.print()
     if analysis is not None:
-        console.print(report.lambda_max(analysis, known=known), highlight=False)
+        console.print(report.lambda_max(analysis, known), highlight=False)
         console.print(report.predictability(analysis), highlight=False)
     console.print(report.valid_prediction(model["report"]), highlight=False)
     console.print()
-    console.print(report.learned(analysis, model, known=known))
+    console.print(report.learned(analysis, model, known))
     console.print(
         report.measures("Reconstruction on the held-out part of the series (smaller is better)", model["report"])
     )
     if test is not None:
-        console.print(report.measures("Reconstruction on 100,000 other steps without noise", test))
+        console.print(report.measures(f"Reconstruction on {N_TEST_STEPS:,} other steps without noise", test))
 
 
 def _draw(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.demo import lorenz
+from dynamics.samples import Known
 
 COLOURS = {"good": "green", "fair": "yellow", "poor": "red", "diverged": "red", "collapsed": "red", "chaotic": "cyan"}
 
@@ -46,22 +46,22 @@ def verdicts(console: Console, analysis: dict[str, Any] | None, report: dict[str
         console.print(Text.assemble(("note ", "dim"), warning["detail"]))
 
 
-def learned(analysis: dict[str, Any] | None, model: dict[str, Any], *, known: bool) -> Table:
-    """Spectra of data and model side by side; `known` adds the literature's values for Lorenz-63."""
+def learned(analysis: dict[str, Any] | None, model: dict[str, Any], known: Known | None = None) -> Table:
+    """Spectra of data and model side by side, and what is known of the system itself, where it is."""
     report = model["report"]
     table = Table(title="Lyapunov spectrum and dimension", title_justify="left")
-    for name in ("", "data", "interval", "model", *(["literature"] if known else [])):
+    for name in ("", "data", "interval", "model", *(["known"] if known else [])):
         table.add_column(name, justify="left" if not name else "right")
     data = analysis["lyapunov_spectrum"] if analysis else {"exponents": [], "ci": None, "unit": ""}
     ours = report["lyapunov_spectrum"]
     for i in range(min(8, max(len(data["exponents"]), len(ours["exponents"])))):
         row = [f"λ{i + 1} in {ours['unit']}", _at(data["exponents"], i), between(_item(data["ci"], i))]
         row.append(_at(ours["exponents"], i))
-        table.add_row(*row, *([number(lorenz.KNOWN_EXPONENTS[i], 4)] if known else []))
+        table.add_row(*row, *([number(_item(list(known.exponents), i), 4)] if known else []))
     dimension = analysis["kaplan_yorke_dimension"] if analysis else {"value": None, "ci": None}
     model_dimension = number(report["kaplan_yorke_dimension"]["value"])
     row = ["Kaplan-Yorke dimension", number(dimension["value"]), between(dimension["ci"]), model_dimension]
-    table.add_row(*row, *([number(lorenz.KNOWN_DIMENSION)] if known else []))
+    table.add_row(*row, *([number(known.dimension)] if known else []))
     return table
 
 
@@ -87,7 +87,7 @@ def measures(title: str, found: dict[str, Any]) -> Table:
     return table
 
 
-def lambda_max(analysis: dict[str, Any], *, known: bool) -> str:
+def lambda_max(analysis: dict[str, Any], known: Known | None = None) -> str:
     top = analysis["lambda_max"]
     if top["value"] is None:
         return f"largest exponent: not available ({top['reason']})"
@@ -95,7 +95,8 @@ def lambda_max(analysis: dict[str, Any], *, known: bool) -> str:
     if top["ci"]:
         line += f" ({top['level']:.0%} interval {between(top['ci'])})"
     if known:
-        line += f"; literature {lorenz.KNOWN_EXPONENTS[0]:.3f}, off by {abs(top['value'] / lorenz.KNOWN_EXPONENTS[0] - 1):.1%}"
+        true = known.exponents[0]
+        line += f"; known {true:.4g}" + (f", off by {abs(top['value'] / true - 1):.1%}" if true else "")
     return line
 
 

@@ -24,11 +24,14 @@ Priority = Annotated[int | None, typer.Option(min=-10, max=10, help="Higher goes
 
 def upload(
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             exists=True, dir_okay=False, help="CSV, NPY, Parquet or JSON; several are recordings of one system."
         ),
-    ],
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(help="Instead of a file a generated system: lorenz63, ... (`attractor samples`).")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Yours, to find it again.")] = None,
     dt: Dt = None,
     time_unit: TimeUnit = None,
@@ -39,21 +42,50 @@ def upload(
     channels: Channels = None,
     missing: Missing = None,
     max_gap: Annotated[int | None, typer.Option(min=1, help="Longest gap that is interpolated, in steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of --sample: rows.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0, help="Of --sample: a fraction of each channel's standard deviation.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of --sample: of its noise.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a series and show what the audit says about it."""
+    """Upload a series, or have one generated, and show what the audit says about it."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "dt": dt,
+        "time_unit": time_unit,
+        "time_column": time_column,
+        "max_gap": max_gap,
+    }
+    fields |= {"recording_column": recording_column, "channels": _names(channels), "missing": missing}
+    variation = {"steps": steps, "noise": noise, "seed": seed}
+    if bool(files) == (sample is not None):
+        raise typer.BadParameter("give one of them.", param_hint="FILES or --sample")
+    for option, value in (variation if sample is None else fields).items():
+        if value is not None:
+            belongs = "belongs to --sample" if sample is None else "does not go with --sample"
+            raise typer.BadParameter(f"{belongs}.", param_hint=f"--{option.replace('_', '-')}")
     with session(url, key, as_json) as now:
         from cli.remote import tables
 
-        fields = {"name": name, "dt": dt, "time_unit": time_unit, "time_column": time_column, "max_gap": max_gap}
-        fields |= {"recording_column": recording_column, "missing": missing}
-        data = files[0] if len(files) == 1 else files
-        series = now.client.upload(data, channels=_names(channels), **fields)  # type: ignore[arg-type]
+        if files:
+            series = now.client.upload(files[0] if len(files) == 1 else files, **fields)
+        else:
+            series = now.client.sample(sample, **{k: v for k, v in variation.items() if v is not None})  # type: ignore[arg-type]
         details = [tables.recordings(series)] if series.profile.recordings else []
         details += [tables.issues(series)] if series.profile.issues else []
         now.show(series.raw, tables.series([series]), *details)
+
+
+def samples(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Generated systems whose dynamics are known: `attractor upload --sample NAME` makes a series of one."""
+    with session(url, key, as_json) as now:
+        from cli.remote import tables
+
+        found = now.client.samples()
+        now.show([sample.raw for sample in found], tables.samples(found))
 
 
 def analyze(

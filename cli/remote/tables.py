@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from attractor_client import Analysis, Forecast, Job, Model, Series
+    from attractor_client import Analysis, Forecast, Job, Model, Sample, Series
 
 COLOURS = {"succeeded": "green", "failed": "red", "canceled": "yellow", "running": "cyan", "paused": "magenta"}
 
@@ -38,6 +38,21 @@ def series(found: Iterable[Series]) -> Table:
 def recordings(found: Series) -> Table:
     rows = ((r.name, f"{r.stop - r.start:,}", f"{r.start:,}") for r in found.profile.recordings)
     return table("Recordings", ("name", "steps", "first row"), rows)
+
+
+def samples(found: Iterable[Sample]) -> Table:
+    rows = (
+        (
+            s.name,
+            s.title,
+            ", ".join(s.channels[:5]),
+            f"{s.dt:g} {s.time_unit}",
+            f"{s.lambda_max:.4g} {s.known.unit}",
+            s.expect,
+        )
+        for s in found
+    )
+    return table("Samples", ("name", "system", "channels", "dt", "largest exponent", "what to expect"), rows)
 
 
 def issues(found: Series) -> Table:

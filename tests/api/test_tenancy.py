@@ -32,7 +32,7 @@ OWNER, STRANGER = "default", "stranger"
 CSV = {"Content-Type": "text/csv"}
 SERIES = "x\n" + "\n".join(f"{i % 17}" for i in range(300))
 # Parts of paths that name no resource of a tenant.
-PUBLIC = ("/v1/problems/{name}",)
+PUBLIC = ("/v1/problems/{name}", "/v1/samples/{name}")
 
 
 @dataclass(frozen=True)

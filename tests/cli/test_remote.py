@@ -100,6 +100,23 @@ def test_documents_and_files(service: Served, henon_csv: Path, tmp_path: Path) -
 
 
 @pytest.mark.e2e
+def test_samples_are_uploads_without_a_file(service: Served, henon_csv: Path) -> None:
+    assert [s["name"] for s in printed("samples")][:2] == ["lorenz63", "roessler"]
+    shown = run("samples").stdout
+    assert "0.9056 1/s" in shown
+    series = printed("upload", "--sample", "henon", "--steps", "300", "--noise", "0", "--seed", "2")
+    assert (series["n_steps"], series["source"]["sample"]) == (300, "henon")
+    assert run("upload", "--sample", "lorentz").exit_code == 1
+    for wrong in (
+        ("upload",),
+        ("upload", henon_csv, "--sample", "henon"),
+        ("upload", henon_csv, "--noise", "1"),
+        ("upload", "--sample", "henon", "--dt", "1"),
+    ):
+        assert run(*wrong).exit_code == 2, wrong
+
+
+@pytest.mark.e2e
 def test_jobs_are_controlled(service: Served, henon_csv: Path) -> None:
     job = printed("train", henon_csv, "--dt", "1", "--set", "updates=10000000", "--budget", "3000", "--detach")["id"]
     eventually(lambda: printed("jobs", "show", job)["progress"]["phase"] == "training", "training has begun")

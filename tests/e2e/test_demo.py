@@ -13,7 +13,8 @@ from rich.console import Console
 
 from attractor_client import Event
 from cli import progress
-from cli.demo import lorenz, report
+from cli.demo import report
+from dynamics.samples import SAMPLES
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +36,7 @@ def test_the_demo_learns_lorenz(tmp_path: Path) -> None:
     said = done.stdout
     assert "\x1b" not in said  # no terminal: no colours, no moving bars
     exponent = float(said.split("largest exponent: ")[1].split()[0])
-    assert exponent == pytest.approx(lorenz.KNOWN_EXPONENTS[0], rel=0.1)
+    assert exponent == pytest.approx(SAMPLES["lorenz63"].known.exponents[0], rel=0.1)
     tested = said.split("100,000 other steps")[-1]
     divergence = float(next(line for line in tested.splitlines() if "binned-30" in line).split("│")[2])
     # Nine of ten series like this one score below 0.6 (README); training is chaotic itself, so another processor may draw the tenth.
@@ -66,24 +67,14 @@ def test_a_bad_file_is_explained_in_the_services_words(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_rk4_converges_with_order_four() -> None:
-    span = 0.5
-
-    def end(n: int) -> np.ndarray:
-        u = (1.0, 1.0, 20.0)
-        for _ in range(n):
-            u = lorenz.step(u, span / n)
-        return np.array(u)
-
-    exact = end(4096)
-    errors = [np.linalg.norm(end(n) - exact) for n in (64, 128, 256)]
-    slopes = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert slopes == pytest.approx([4, 4], abs=0.25)
-
-
-def test_the_noise_is_five_percent() -> None:
-    clean, noisy = lorenz.trajectory(4000), lorenz.observed(4000)
-    assert (noisy - clean).std(axis=0) / clean.std(axis=0) == pytest.approx(0.05, rel=0.05)
+def test_another_system_of_the_gallery(tmp_path: Path) -> None:
+    done = run_demo(tmp_path, "--sample", "henon", "--budget", "5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Hénon map, 5,000 steps, 1 % noise" in done.stdout
+    exponent = float(done.stdout.split("largest exponent: ")[1].split()[0])
+    assert exponent == pytest.approx(0.41922, rel=0.05)
+    assert "known 0.4192" in done.stdout
+    assert run_demo(tmp_path, "--sample", "lorentz").returncode == 2
 
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,6 +97,6 @@ def test_progress_is_told_on_a_terminal_and_off_it(terminal: bool) -> None:
 
 def test_what_is_undefined_says_why() -> None:
     unknown = {"value": None, "reason": "the series is noise", "ci": None, "level": None, "unit": "1/s"}
-    assert "the series is noise" in report.lambda_max({"lambda_max": unknown}, known=False)
+    assert "the series is noise" in report.lambda_max({"lambda_max": unknown})
     nothing = {"predictability": {"time": None, "steps": None, "unit": "s", "reason": "nothing diverges"}}
     assert "nothing diverges" in report.predictability(nothing)

@@ -37,6 +37,20 @@ def test_series_go_up_and_come_back(client: Client) -> None:
         client.get_series(series.id)
 
 
+def test_samples_become_series(client: Client) -> None:
+    gallery = {sample.name: sample for sample in client.samples()}
+    assert gallery["henon"].known.exponents == [0.41922, -1.62319]
+    assert (gallery["henon"].lambda_max, gallery["duffing"].input_channels) == (0.41922, ["cos", "sin"])
+    series = client.sample("henon", steps=500, noise=0)
+    assert isinstance(series, sdk.Series)
+    x = series.values()
+    np.testing.assert_allclose(x[1:, 0], 1 - 1.4 * x[:-1, 0] ** 2 + x[:-1, 1], atol=1e-12)
+    assert client.sample("henon", steps=500, noise=0) == series
+    np.testing.assert_array_equal(client.sample("henon", steps=100, noise=0, skip=400).values(), x[400:])
+    with pytest.raises(sdk.NotFound, match="lorenz63"):
+        client.sample("lorentz")
+
+
 def test_a_refused_series_says_where(client: Client) -> None:
     values = np.random.default_rng(0).normal(size=(50, 2))
     values[[7, 8], 1] = np.nan

@@ -34,7 +34,7 @@ from attractor_client.errors import (
 from attractor_client.forecaster import AttractorForecaster
 from attractor_client.local import LocalModel
 from attractor_client.resources import AsyncJob, AsyncModel, AsyncSeries, Job, Model, Series
-from attractor_client.results import Analysis, Evaluation, Event, Forecast, JobState, Progress, Report
+from attractor_client.results import Analysis, Evaluation, Event, Forecast, JobState, Progress, Report, Sample
 
 __all__ = [
     "Analysis",
@@ -69,6 +69,7 @@ __all__ = [
     "RateLimited",
     "Report",
     "RequestRefused",
+    "Sample",
     "Series",
     "ServiceFailed",
     "ServiceUnreachable",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, Unpack
+from urllib.parse import quote
 
 import httpx
 
@@ -17,7 +18,7 @@ from attractor_client._protocol import Policy, Request, Steps, call, page_after_
 from attractor_client._version import VERSION
 from attractor_client.errors import ConfigurationError
 from attractor_client.resources import AsyncJob, AsyncModel, AsyncSeries, Job, Model, Series
-from attractor_client.results import Analysis, Evaluation, Forecast, JobState
+from attractor_client.results import Analysis, Evaluation, Forecast, JobState, Sample
 
 P = ParamSpec("P")
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -126,6 +127,25 @@ class _Calls(Bound):
         given = options_of.of(options_of.UploadOptions, options)
         document = yield from calls.upload(self._policy, data, given, channels, timeout)
         return self._make("series", document)
+
+    @operation
+    def samples(self) -> Steps[list[Sample]]:
+        """The gallery of generated systems: their equations, and what is known that an analysis should find."""
+        found = (yield from call(self._policy, Request("GET", "/v1/samples"))).document["data"]
+        return [build(Sample, document) for document in found]
+
+    @_series
+    def sample(
+        self, name: str, *, steps: int | None = None, noise: float | None = None, seed: int = 0, skip: int = 0
+    ) -> Steps[Any]:
+        """A series of a system of the gallery, such as "lorenz63"; `noise` is a fraction of each channel's standard deviation.
+
+        `skip` leaves out so many rows first: another stretch of the same trajectory. The same request gives the same series.
+        """
+        given = {"steps": steps, "noise": noise, "seed": seed, "skip": skip}
+        body = {key: value for key, value in given.items() if value is not None}
+        request = Request("POST", f"/v1/samples/{quote(name, safe='')}", json=body)
+        return self._make("series", (yield from call(self._policy, request)).document)
 
     @_analysis_job
     def analyze(self, series: Any, **options: Unpack[options_of.AnalyzeOptions]) -> Steps[Any]:

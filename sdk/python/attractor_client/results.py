@@ -41,6 +41,36 @@ class Measure(Quantity):
 
 
 @dataclass(frozen=True)
+class KnownDynamics:
+    """What is known of a sample's system itself: Lyapunov exponents, largest first, and its Kaplan-Yorke dimension."""
+
+    exponents: list[float]
+    unit: str = ""
+    kaplan_yorke_dimension: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated system of the service's gallery; `client.sample(name)` makes a series of it."""
+
+    name: str
+    title: str
+    kind: str
+    channels: list[str]
+    dt: float
+    time_unit: str
+    lambda_max: float
+    known: KnownDynamics
+    input_channels: list[str] = field(default_factory=list)
+    equations: list[str] = field(default_factory=list)
+    parameters: dict[str, float] = field(default_factory=dict)
+    expect: str = ""
+    citation: str = ""
+    raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something a reader of the result must know; the result is valid nevertheless."""
 
