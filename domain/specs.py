@@ -79,6 +79,12 @@ class TrainSpec(Spec):
         description="Channels that drive the system from outside (linear coupling, z_t = F(z_(t-1)) + C s_t); they are not "
         "reconstructed, and forecasts need their future values.",
     )
+    nuisance_channels: Annotated[list[str], Field(max_length=256)] = Field(
+        default=[],
+        description="Channels that contaminate the observations without acting on the system, such as head motion or breathing: "
+        "J r_t is added to what is observed, with J learned. They are not reconstructed; forecasts take their future values, or "
+        "their mean.",
+    )
     embedding_lags: (
         Auto | Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1, max_length=20)]
     ) = Field(
@@ -146,9 +152,22 @@ class TrainSpec(Spec):
             raise ValueError("embedding_lags must start with 0 and increase")
         if self.device == "cuda" and self.engine == "compiled":
             raise ValueError('device cuda needs the torch engine: set engine to "torch" or "auto", or device to "cpu"')
-        if len(set(self.input_channels)) < len(self.input_channels):
-            raise ValueError("input_channels names a channel twice")
+        for name in ("input_channels", "nuisance_channels"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} names a channel twice")
+        self._check_observation()
         return self
+
+    def _check_observation(self) -> None:
+        if both := [name for name in self.nuisance_channels if name in self.input_channels]:
+            raise ValueError(
+                f"{both[0]!r} is both an input and a nuisance channel: an input acts on the system, a nuisance on its observation only"
+            )
+        lags, what = self.embedding_lags, "nuisance_channels" if self.nuisance_channels else ""
+        if self.observation.kind == "convolutional":
+            what = "a convolutional observation"
+        if what and lags != "auto" and lags != [0]:
+            raise ValueError(f"{what} and delays do not go together: set embedding_lags to [0]")
 
 
 class EvaluateSpec(Spec):

@@ -25,6 +25,9 @@ ArchitectureName = Literal[
 ]
 
 
+MAX_KERNEL_STEPS = 2_000
+
+
 class IdentityObservationSpec(Spec):
     """x = first N latent units."""
 
@@ -37,6 +40,46 @@ class AffineObservationSpec(Spec):
     kind: Literal["affine"] = "affine"
 
 
+class HaemodynamicKernelSpec(Spec):
+    """The canonical haemodynamic response of SPM: a gamma density that peaks, less a sixth of one that undershoots."""
+
+    kind: Literal["haemodynamic"] = "haemodynamic"
+    repetition_time: Auto | Annotated[float, Field(gt=0, le=32)] = Field(
+        default="auto", description="Seconds between two rows. `auto`: the series' dt, where its time unit is known."
+    )
+
+
+class ExponentialKernelSpec(Spec):
+    """exp(-t / decay_time), as of a calcium indicator or a slow sensor; five decay times long."""
+
+    kind: Literal["exponential"] = "exponential"
+    decay_time: float = Field(gt=0, description="In the series' time unit.")
+
+
+class GivenKernelSpec(Spec):
+    """A kernel of the caller's: what an impulse shows in the row of the impulse, the next one, and so on."""
+
+    kind: Literal["given"] = "given"
+    values: Annotated[list[float], Field(min_length=1, max_length=MAX_KERNEL_STEPS)] = Field(
+        description="One number for each step; they are divided by their sum, since B holds the scale."
+    )
+
+
+KernelSpec = Annotated[HaemodynamicKernelSpec | ExponentialKernelSpec | GivenKernelSpec, Field(discriminator="kind")]
+
+
+class ConvolutionalObservationSpec(Spec):
+    """x_t = B (h * z)_t + b with a known kernel h and B learned: states seen through a filter (Volkmann et al. 2024)."""
+
+    kind: Literal["convolutional"] = "convolutional"
+    kernel: KernelSpec = Field(default=HaemodynamicKernelSpec(), description="The filter h.")
+    noise: Auto | Annotated[float, Field(gt=0, le=1.0)] = Field(
+        default="auto",
+        description="Std of the noise that the Wiener deconvolution reckons with, in standard deviations of each channel. `auto`: what "
+        "the series holds at the frequencies that the kernel lets through least, at least 0.01.",
+    )
+
+
 class AutoObservationSpec(Spec):
     """Identity for the shallow and deep PLRNN with at most 10 observed coordinates, affine otherwise."""
 
@@ -44,7 +87,8 @@ class AutoObservationSpec(Spec):
 
 
 ObservationSpec = Annotated[
-    AutoObservationSpec | IdentityObservationSpec | AffineObservationSpec, Field(discriminator="kind")
+    AutoObservationSpec | IdentityObservationSpec | AffineObservationSpec | ConvolutionalObservationSpec,
+    Field(discriminator="kind"),
 ]
 
 

@@ -16,11 +16,13 @@ def calibrated(
     *,
     validation_inputs: list[np.ndarray] | None = None,
     train_inputs: list[np.ndarray] | None = None,
+    observed: list[np.ndarray] | None = None,
 ) -> TrainedModel:
     """The model with its one-step error, the measurement noise in it, and the range of the training data.
 
     `validation`, `train`: embedded, standardised observations, lists of (T_i, N_e), each without gaps; for a model with
-    inputs those of the same rows, standardised, lists of (T_i, K). Raises ValueError where it has inputs and none are given.
+    inputs those of the same rows, standardised, lists of (T_i, K). Of a convolutional model they are the deconvolved series,
+    and `observed` is what was deconvolved, whose range it keeps. Raises ValueError where it has inputs and none are given.
     """
     driving = [None] * len(validation) if model.inputs is None else validation_inputs
     if driving is None or (model.inputs is not None and train_inputs is None):
@@ -28,7 +30,7 @@ def calibrated(
     errors = [
         one_step_errors(model, part, inputs) for part, inputs in zip(validation, driving, strict=True) if len(part) > 1
     ]
-    rows = model.to_units(np.concatenate(train))
+    rows = model.to_units(np.concatenate(train if observed is None else observed))
     return replace(
         model,
         inputs=None if model.inputs is None else _with_range(model.inputs, train_inputs or []),

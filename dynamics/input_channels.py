@@ -1,27 +1,40 @@
-"""Which channels of a series are reconstructed, and which drive it from outside."""
+"""Which channels of a series are reconstructed, which drive it from outside, and which only contaminate what is observed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from domain.errors import ErrorItem, InvalidParameters, UnknownChannel
 
 
-def separate(
-    channels: Sequence[str], input_channels: Sequence[str], at: str = "/params"
-) -> tuple[list[int], list[int]]:
-    """Columns of the observed channels in the order of the series, and of the inputs in the order in which they are named.
+class Columns(NamedTuple):
+    """Columns of a series by what they are to the model."""
 
-    `at` is where the specification lies in the request. Raises UnknownChannel for an input that is not among `channels`,
-    InvalidParameters where nothing is left to observe.
+    observed: list[int]  # in the order of the series
+    inputs: list[int]  # these two in the order in which they are named
+    nuisance: list[int]
+
+
+def separate(
+    channels: Sequence[str], input_channels: Sequence[str], nuisance_channels: Sequence[str] = (), at: str = "/params"
+) -> Columns:
+    """`at` is where the specification lies in the request.
+
+    Raises UnknownChannel for an input or a nuisance that is not among `channels`, InvalidParameters where nothing is left to observe.
     """
-    for i, name in enumerate(input_channels):
-        if name not in channels:
-            names = ", ".join(channels[:20]) + (", ..." if len(channels) > 20 else "")
-            detail = f"There is no channel {name[:60]!r} to take as an input; the chosen channels are {names}."
-            raise UnknownChannel(detail, [ErrorItem(pointer=f"{at}/input_channels/{i}", detail=detail)])
-    observed = [c for c, name in enumerate(channels) if name not in input_channels]
+    given = {"input_channels": ("an input", input_channels), "nuisance_channels": ("a nuisance", nuisance_channels)}
+    for field, (what, names) in given.items():
+        for i, name in enumerate(names):
+            if name not in channels:
+                known = ", ".join(channels[:20]) + (", ..." if len(channels) > 20 else "")
+                detail = f"There is no channel {name[:60]!r} to take as {what}; the chosen channels are {known}."
+                raise UnknownChannel(detail, [ErrorItem(pointer=f"{at}/{field}/{i}", detail=detail)])
+    observed = [c for c, name in enumerate(channels) if name not in input_channels and name not in nuisance_channels]
     if not observed:
-        detail = "All channels are inputs, so nothing is left to reconstruct; leave at least one out of input_channels."
-        raise InvalidParameters(detail, [ErrorItem(pointer=f"{at}/input_channels", detail=detail)])
-    return observed, [list(channels).index(name) for name in input_channels]
+        field = "input_channels" if input_channels else "nuisance_channels"
+        what = "inputs or nuisance" if nuisance_channels else "inputs"
+        detail = f"All channels are {what}, so nothing is left to reconstruct; leave at least one out of {field}."
+        raise InvalidParameters(detail, [ErrorItem(pointer=f"{at}/{field}", detail=detail)])
+    columns = list(channels)
+    return Columns(observed, [columns.index(n) for n in input_channels], [columns.index(n) for n in nuisance_channels])

@@ -38,7 +38,7 @@ BASES, MAX_LINEAR_PIECES = 20, 10
 @dataclass(frozen=True)
 class Sizing:
     architecture: str
-    observation: str  # identity or affine
+    observation: str  # identity or affine; a convolutional one is affine in the convolved state
     size: Size
     why: dict[str, str]
 
@@ -99,6 +99,8 @@ def _observation(
             f"The units of {architecture.name} stay within (-1, 1), so observed coordinates cannot be latent units; "
             'use observation {"kind": "affine"}.',
         )
+    if kind == "convolutional":
+        return "affine"  # of the convolved state
     if kind != "auto":
         return kind
     if architecture.squashed:

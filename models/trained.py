@@ -11,28 +11,45 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from models.base import ARCHITECTURES, Architecture, Size
+from models.filters import Filter, convolve
 
 FORMAT = "attractor-model/1"
 DRIVEN_FORMAT = "attractor-model/2"  # has inputs: a reader of format 1 would run it as if it had none
+FILTERED_FORMAT = "attractor-model/3"  # has a kernel or nuisance, which readers of the others would leave out
+FORMATS = (FORMAT, DRIVEN_FORMAT, FILTERED_FORMAT)
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """External inputs of a model: z_t = F(z_{t-1}) + C s~_t with s~_t = (s_t - mean) / std, s_t being the inputs in row t."""
+class Nuisance:
+    """What contaminates the observations: J r~_t is added to them, r~_t = (r_t - mean) / std; J is among the observation's."""
 
     channels: list[str]
-    mean: np.ndarray  # (K,)
-    std: np.ndarray  # (K,)
+    mean: np.ndarray  # (P,)
+    std: np.ndarray  # (P,)
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """In own units (T, P) -> standardised (T, P), float64."""
+        values = np.asarray(values, float)
+        if values.ndim != 2 or values.shape[1] != len(self.channels):
+            raise ValueError(f"{self._what} of shape (T, {len(self.channels)}) are needed, not {values.shape}")
+        return (values - self.mean) / self.std
+
+    @property
+    def _what(self) -> str:
+        return "nuisance values"
+
+
+@dataclass(frozen=True)
+class Inputs(Nuisance):
+    """External inputs of a model: z_t = F(z_{t-1}) + C s~_t with s~_t = (s_t - mean) / std, s_t being the inputs in row t."""
+
     C: np.ndarray  # (M, K)
     minimum: np.ndarray | None = None  # (K,) of the training data, own units; None: unknown
     maximum: np.ndarray | None = None
 
-    def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Inputs in their own units (T, K) -> standardised (T, K), float64."""
-        values = np.asarray(values, float)
-        if values.ndim != 2 or values.shape[1] != len(self.channels):
-            raise ValueError(f"inputs of shape (T, {len(self.channels)}) are needed, not {values.shape}")
-        return (values - self.mean) / self.std
+    @property
+    def _what(self) -> str:
+        return "inputs"
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,8 @@ class TrainedModel:
     x~_t = [(x_t - mean) / std, (x_{t - lags[1]} - mean) / std, ...]. Inputs are not embedded.
     Observation models: identity, x~ = z[:N_e]; affine, x~ = B z[:R] + b with z[:R] = B^+ (x~ - b), where the map says how
     many units R are read (`Architecture.read_units`: all but the memory cells of the LSTM). The other units start at
-    zero; for the identity with M > N_e they start at L0 x~ (learned).
+    zero; for the identity with M > N_e they start at L0 x~ (learned). With nuisance J r~_t is added to what is observed.
+    Convolutional: x~_t = B (h * z)_t + b; `encode` then takes a deconvolved row, and `observe` a convolved state.
     """
 
     architecture: str
@@ -79,6 +97,8 @@ class TrainedModel:
     maximum: np.ndarray | None = None
     noise_std: np.ndarray | None = None  # (N_e,) std of the measurement noise, standardised units; None: unknown
     inputs: Inputs | None = None  # None: autonomous
+    nuisance: Nuisance | None = None  # None: there is none
+    filter: Filter | None = None  # None: states are seen as they are
 
     @property
     def map(self) -> type[Architecture]:
@@ -111,6 +131,10 @@ class TrainedModel:
         return [] if self.inputs is None else self.inputs.channels
 
     @property
+    def nuisance_channels(self) -> list[str]:
+        return [] if self.nuisance is None else self.nuisance.channels
+
+    @property
     def n_observed(self) -> int:
         """N_e, coordinates of the embedded observation."""
         return len(self.channels) * len(self.lags)
@@ -134,16 +158,53 @@ class TrainedModel:
 
     @property
     def observation_kind(self) -> str:
+        if self.filter is not None:
+            return "convolutional"
         return "affine" if "B" in self.observation else "identity"
 
     @property
     def context_steps(self) -> int:
-        """Rows of the series that one state needs: the largest lag and the present row."""
-        return self.lags[-1] + 1
+        """Rows of the series that a run is started from: the largest lag and the present row, or two kernels."""
+        return self.lags[-1] + 1 if self.filter is None else self.filter.context_steps
+
+    @property
+    def shown_steps(self) -> int:
+        """States that one observation depends on: the kernel's length, or 1."""
+        return 1 if self.filter is None else self.filter.steps
+
+    @property
+    def lead(self) -> int:
+        """Steps from the last state that a context tells of to its last row: what a kernel does not show yet."""
+        return 0 if self.filter is None else self.filter.cut[1]
 
     def embed(self, series: np.ndarray) -> np.ndarray:
         """Standardise and delay-embed a series without gaps: (T, N) -> (T - lags[-1], N_e)."""
         return embed((np.asarray(series, float) - self.mean) / self.std, self.lags)
+
+    def clean(self, embedded: np.ndarray, nuisance: np.ndarray | None) -> np.ndarray:
+        """Embedded rows less their nuisance, J r~: (T, N_e), standardised nuisance (T, P) -> (T, N_e)."""
+        if self.nuisance is None:
+            return embedded
+        if nuisance is None:
+            raise ValueError(f"the observations hold {', '.join(self.nuisance.channels)}: their values are needed")
+        return embedded - nuisance @ self.observation["J"].T
+
+    def launch(self, contexts: np.ndarray) -> np.ndarray:
+        """States that cleaned contexts (..., C, N_e) end with, the last of them `lead` steps before their last row: (L, ..., M).
+
+        L is the kernel's length, or 1: what the observations of the following steps depend on.
+        """
+        if self.filter is None:
+            return self.encode(contexts[..., -1, :])[None]
+        rows = self.filter.histories(contexts)
+        stop = rows.shape[-2] - self.lead
+        return np.moveaxis(self.encode(rows[..., stop - self.filter.steps : stop, :]), -2, 0)
+
+    def show(self, before: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Observations of states (T, ..., M) that follow those of `launch` (L, ..., M), step by step: (T, ..., N_e)."""
+        if self.filter is None:
+            return self.observe(states)
+        return self.observe(convolve(self.filter.kernel, np.concatenate([before[1:], states])))
 
     def encode(self, embedded: np.ndarray) -> np.ndarray:
         """Latent state of embedded observations: (..., N_e) -> (..., M)."""
@@ -243,25 +304,41 @@ class TrainedModel:
             "time_unit": self.time_unit,
             "card": self.card,
         }
+        if self.nuisance is not None or self.filter is not None:
+            tensors |= self._contamination()
         if self.inputs is not None:
             header |= {"format": DRIVEN_FORMAT, "input_channels": self.inputs.channels}
             named = {k: getattr(self.inputs, k) for k in ("C", "mean", "std", "minimum", "maximum")}
             tensors |= {f"inputs.{k}": np.ascontiguousarray(v) for k, v in named.items() if v is not None}
+        if self.nuisance is not None or self.filter is not None:
+            header |= {"format": FILTERED_FORMAT, "nuisance_channels": self.nuisance_channels}
         return save_tensors(tensors, metadata={"attractor": json.dumps(header, sort_keys=True, allow_nan=False)})
+
+    def _contamination(self) -> dict[str, np.ndarray]:
+        """Tensors of nuisance and filter."""
+        found: dict[str, np.ndarray] = {}
+        if self.nuisance is not None:
+            found |= {"nuisance.mean": self.nuisance.mean, "nuisance.std": self.nuisance.std}
+        if self.filter is not None:
+            named = {k: getattr(self.filter, k) for k in ("kernel", "persistence", "signal_to_noise", "noise_std")}
+            found |= {f"filter.{k}": np.ascontiguousarray(v, np.float64) for k, v in named.items()}
+            found["filter.cut"] = np.array(self.filter.cut, np.int64)
+        return found
 
     @classmethod
     def from_safetensors(cls, data: bytes) -> TrainedModel:
         """Inverse of `to_safetensors`. Raises ValueError for a file that is not one of ours."""
         size = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + size]).get("__metadata__", {}).get("attractor", "{}"))
-        if header.get("format") not in (FORMAT, DRIVEN_FORMAT):
-            raise ValueError(f"not a model file of format {FORMAT} or {DRIVEN_FORMAT}")
+        if header.get("format") not in FORMATS:
+            raise ValueError(f"not a model file of format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
         tensors = load_tensors(data)
 
         def part(prefix: str) -> dict[str, np.ndarray]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        series, inputs = part("series."), part("inputs.")
+        series, inputs, nuisance, filtering = (part(f"{p}.") for p in ("series", "inputs", "nuisance", "filter"))
+        cut = tuple(int(rows) for rows in filtering.pop("cut", ()))
         return cls(
             architecture=header["architecture"],
             params=part("map."),
@@ -278,6 +355,8 @@ class TrainedModel:
             maximum=series.get("maximum"),
             noise_std=series.get("noise_std"),
             inputs=Inputs(channels=header["input_channels"], **inputs) if inputs else None,
+            nuisance=Nuisance(channels=header["nuisance_channels"], **nuisance) if nuisance else None,
+            filter=Filter(cut=cut, **filtering) if filtering else None,  # type: ignore[arg-type]
         )
 
 

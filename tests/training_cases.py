@@ -31,13 +31,16 @@ def observations(architecture: str) -> list[tuple[str, int]]:
     return [o for o in EVERY_OBSERVATION if o[0] == "affine" or not ARCHITECTURES[architecture].squashed]
 
 
-def problem(architecture: str, n: int, k: int = 0, rows: int = 120, **changes: Any) -> tuple[Settings, TrainingData]:
-    """Settings and data of random walks with `n` observed channels and `k` inputs."""
+def problem(
+    architecture: str, n: int, k: int = 0, rows: int = 120, p: int = 0, **changes: Any
+) -> tuple[Settings, TrainingData]:
+    """Settings and data of random walks with `n` observed channels, `k` inputs and `p` of nuisance."""
     rng = np.random.default_rng(10 * n + k)
-    walk = np.cumsum(rng.standard_normal((rows, n + k)), axis=0)
-    channels = [f"x{i}" for i in range(n)] + [f"s{i}" for i in range(k)]
+    walk = np.cumsum(rng.standard_normal((rows, n + k + p)), axis=0)
+    channels = [f"x{i}" for i in range(n)] + [f"s{i}" for i in range(k)] + [f"r{i}" for i in range(p)]
     size = SIZES.get(architecture, {"latent_dim": 4})
-    given = {"architecture": architecture, "precision": "float64", "input_channels": channels[n:], **size, **changes}
+    named = {"input_channels": channels[n : n + k], "nuisance_channels": channels[n + k :]}
+    given = {"architecture": architecture, "precision": "float64", **named, **size, **changes}
     spec = TrainSpec.model_validate(given)
     parts = split([(0, walk)], spec)
     settings = resolve(spec, parts.select(list(range(n))), n, 0.1, None)
@@ -46,5 +49,5 @@ def problem(architecture: str, n: int, k: int = 0, rows: int = 120, **changes: A
 
 def random_theta(settings: Settings, data: TrainingData, seed: int = 1) -> np.ndarray:
     """Initial parameters, moved a little so that none is zero."""
-    theta = new_learner(settings, data.series, seed).theta
+    theta = new_learner(settings, data, seed).theta
     return theta + (0.05 * np.random.default_rng(seed).standard_normal(theta.size)).astype(theta.dtype)

@@ -131,7 +131,7 @@ def _check_lyapunov(row: SeriesRow, spec: LyapunovSpec, at: str) -> None:
 
 def _observed(channels: Sequence[str], spec: TrainSpec, at: str) -> list[str]:
     """What is reconstructed of the chosen channels; inputs are not, nor are they analysed."""
-    columns, _ = separate(channels, spec.input_channels, at)
+    columns = separate(channels, spec.input_channels, spec.nuisance_channels, at).observed
     return [channels[c] for c in columns]
 
 

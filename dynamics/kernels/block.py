@@ -41,6 +41,9 @@ class Sampling(NamedTuple):
 
     series: np.ndarray  # (rows * N,) standardised, embedded; segments one after the other
     inputs: np.ndarray  # (rows * K,) external inputs, standardised
+    signal: np.ndarray  # (rows * N,) what the teacher says, where it is `apart` from the series
+    nuisance: np.ndarray  # (rows * P,) standardised
+    apart: bool  # whether there is nuisance, a kernel or noise
     starts: np.ndarray  # (S,) rows at which a sequence of T + 1 rows fits into its segment
     batch: int
     spread: float  # sparse forcing: std of the interval, which is drawn anew at each forcing; 0: regular
@@ -106,7 +109,7 @@ def _draw_starts(sampling, random, starts, first, n_lanes):
 @device
 def _load(sampling, sizes, w, random, starts, first, n_lanes, steps):
     """Fill one group with the sequences that begin at `starts`; the lanes beyond `n_lanes` repeat the first with weight 0."""
-    n, k, rows = sizes.observed, sizes.inputs, steps + 1
+    n, k, p, rows = sizes.observed, sizes.inputs, sizes.nuisance, steps + 1
     for b in range(LANES):
         start = starts[first + b] if b < n_lanes else starts[first]
         w.weight[b] = 1.0 if b < n_lanes else 0.0
@@ -114,9 +117,20 @@ def _load(sampling, sizes, w, random, starts, first, n_lanes, steps):
             w.x[i * LANES + b] = sampling.series[start * n + i]
         for i in range(rows * k):
             w.drive[i * LANES + b] = sampling.inputs[start * k + i]
+        for i in range(rows * p):
+            w.nuisance[i * LANES + b] = sampling.nuisance[start * p + i]
+        if sampling.apart:
+            for i in range(rows * n):
+                w.given[i * LANES + b] = sampling.signal[start * n + i]
     if sampling.noise > 0:
         for i in range(rows * n * LANES):
-            w.given[i] = w.x[i] + sampling.noise * _normal(random)
+            w.given[i] += sampling.noise * _normal(random)
+
+
+@device
+def _judged(sizes):
+    """Steps of a sequence that a loss is taken of: all, or those with the kernel's whole history."""
+    return sizes.steps + 1 - max(1, sizes.taps)
 
 
 @device
@@ -183,7 +197,7 @@ def loss_and_gradient(tag, theta, sizes, w, gradient):
     n_sequences = 0.0
     for b in range(LANES):
         n_sequences += w.weight[b]
-    scale = theta.dtype.type(2.0 / (n_sequences * sizes.steps * sizes.observed))
+    scale = theta.dtype.type(2.0 / (n_sequences * _judged(sizes) * sizes.observed))
     loss = 0.5 * forward(tag, theta, sizes, w, sizes.steps, scale)
     backward(tag, theta, sizes, w, sizes.steps, gradient)
     end_gradient(tag, theta, sizes, w, gradient)
@@ -194,7 +208,7 @@ def loss_and_gradient(tag, theta, sizes, w, gradient):
 def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates, alphas, intervals, losses):
     """Updates first_update + 1 .. first_update + len(rates); returns how many were done before the loss was not finite."""
     theta, random, steps = learner.theta, learner.random, sizes.steps
-    scale = theta.dtype.type(2.0 / (sampling.batch * steps * sizes.observed))
+    scale = theta.dtype.type(2.0 / (sampling.batch * _judged(sizes) * sizes.observed))
     starts = np.empty(sampling.batch, np.int64)
     pieces = np.empty(sampling.batch * steps if sampling.segmented else 0, np.int64)
     for k in range(len(rates)):

@@ -3,13 +3,16 @@
 For a batch of sequences x_0 .. x_T with external inputs s_0 .. s_T and forcing strengths a_t in [0, 1]:
 
     z~_0 = encode(x_0),    z_t = F(z~_{t-1}) + C s_t,    z~_t = (1 - a_t) z_t + a_t encode(x_t)   (forced units; others z~ = z)
-    loss = mean over t = 1..T, coordinates and batch of (observe(z_t) - x_t)^2      (taken before the replacement)
+    loss = mean over t = 1..T, coordinates and batch of (observe(z_t) + J r_t - x_t)^2      (taken before the replacement)
+
+x_t in encode is the signal: the series less its nuisance r, the kernel undone where the states are seen through one of L taps.
+Then observe(z_t) is B (h * z)_t + b, and t begins at L, the first step with the kernel's whole history.
 
 a_t = alpha: generalised forcing (Hess et al. 2023, eq. 7); a_t = 1 at some t, else 0: sparse forcing (Mikhaeil et al. 2022);
 a_t = 0: none. Identity observation: the first N units are forced, the others start at L0 x_0. Affine: the first R units are
 read, encode(x) = [B^+ (x - b), 0] forces all of them, and the gradient through B^+ is part of the result.
 
-theta = [map | C (M, K) | L0 (M - N, N)] or [map | C | B (N, R), b (N)]. Arrays are flat, sixteen sequences innermost:
+theta = [map | C (M, K) | L0 (M - N, N) | J (N, P)] or [map | C | B (N, R), b (N) | J]. Arrays are flat, sixteen sequences innermost:
 x (T+1, N, 16).
 """
 
@@ -20,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dynamics.kernels import dense, maps
+from dynamics.kernels.convolution import padded, slide
 from dynamics.kernels.device import allocating_device, device
 from dynamics.kernels.lanes import (
     LANES,
@@ -48,6 +52,8 @@ class Sizes(NamedTuple):
     observed: int  # N
     read: int  # R, units that an affine observation reads
     inputs: int  # K
+    nuisance: int  # P
+    taps: int  # L, of the kernel of a convolutional observation; 0: none
     steps: int  # T, of the longest sequence
     affine: bool
     map_parameters: int
@@ -58,11 +64,12 @@ class Sizes(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Scratch of one group of sixteen sequences; `x` and `given` differ only where noise is added to the teacher."""
+    """Scratch of one group of sixteen sequences; `x` and `given` are one array unless the teacher says something else."""
 
     x: np.ndarray  # (T+1, N, 16) targets
     given: np.ndarray  # (T+1, N, 16) what the teacher says
     drive: np.ndarray  # (T+1, K, 16) external inputs
+    nuisance: np.ndarray  # (T+1, P, 16)
     teacher: np.ndarray  # (T+1, R, 16) encode(given), affine observation only
     free: np.ndarray  # (T+1, M, 16) z_t
     forced: np.ndarray  # (T+1, M, 16) z~_t
@@ -70,6 +77,11 @@ class Buffers(NamedTuple):
     error: np.ndarray  # (T+1, N, 16) d loss / d observe(z_t)
     delta: np.ndarray  # (T+1, M, 16) d loss / d z_t
     pull: np.ndarray  # (T+1, R, 16) d loss / d teacher_t, affine observation only
+    kernel: np.ndarray  # (L,) padded, as are those below only for a convolutional observation
+    turned: np.ndarray  # the same from its end
+    shown: np.ndarray  # (T+1, R, 16) what the kernel shows of the states
+    back: np.ndarray  # (T+1+L, R, 16) d loss / d shown; zero outside of L..T
+    spread: np.ndarray  # (T+1, R, 16) d loss / d z_t through it
     carry: np.ndarray  # (M, 16)
     tape: np.ndarray  # (chunk, tape size, 16)
     partial: np.ndarray  # (P_map, 16) sixteen partial sums of each gradient, where the architecture leaves them so
@@ -83,18 +95,32 @@ class Buffers(NamedTuple):
 
 
 def make_sizes(
-    tag: maps.MapTag, size: Size, n_parameters: int, *, observed: int, read: int, inputs: int, steps: int, affine: bool
+    tag: maps.MapTag,
+    size: Size,
+    n_parameters: int,
+    *,
+    observed: int,
+    read: int,
+    inputs: int,
+    steps: int,
+    affine: bool,
+    nuisance: int = 0,
+    taps: int = 0,
 ) -> Sizes:
     layout = maps.layout(tag)
     chunk = SHORT_CHUNK if tag.units else LONG_CHUNK
     return Sizes(
-        size, observed, read, inputs, steps, affine, n_parameters, layout.memory_size(size), layout.tape_size(size),
+        size, observed, read, inputs, nuisance, taps, steps, affine, n_parameters, layout.memory_size(size), layout.tape_size(size),
         layout.work_size(size), chunk
     )  # fmt: skip
 
 
-def make_buffers(tag: maps.MapTag, sizes: Sizes, dtype: type, noisy: bool) -> Buffers:
+def make_buffers(
+    tag: maps.MapTag, sizes: Sizes, dtype: type, apart: bool, kernel: list[float] | None = None
+) -> Buffers:
+    """`apart`: whether the teacher says anything else than the targets."""
     n, m, rows, read = sizes.observed, sizes.map.latent, sizes.steps + 1, sizes.read if sizes.affine else 0
+    weights, seen = np.array(kernel or []), read if sizes.taps else 0
 
     def lanes(*shape: int) -> np.ndarray:
         return aligned(int(np.prod(shape)) * LANES, dtype)
@@ -102,8 +128,9 @@ def make_buffers(tag: maps.MapTag, sizes: Sizes, dtype: type, noisy: bool) -> Bu
     x = lanes(rows, n)
     return Buffers(
         x=x,
-        given=lanes(rows, n) if noisy else x,
+        given=lanes(rows, n) if apart else x,
         drive=lanes(rows, sizes.inputs),
+        nuisance=lanes(rows, sizes.nuisance),
         teacher=lanes(rows, read),
         free=lanes(rows, m),
         forced=lanes(rows, m),
@@ -111,6 +138,11 @@ def make_buffers(tag: maps.MapTag, sizes: Sizes, dtype: type, noisy: bool) -> Bu
         error=lanes(rows, n),
         delta=lanes(rows, m),
         pull=lanes(rows, read),
+        kernel=padded(weights, dtype),
+        turned=padded(weights[::-1], dtype),
+        shown=lanes(rows, seen),
+        back=lanes(rows + sizes.taps, seen),
+        spread=lanes(rows, seen),
         carry=lanes(m),
         tape=lanes(min(sizes.chunk, sizes.steps), sizes.tape),
         partial=lanes(sizes.map_parameters if tag.units else 0),
@@ -128,6 +160,19 @@ def make_buffers(tag: maps.MapTag, sizes: Sizes, dtype: type, noisy: bool) -> Bu
 def _observation(sizes):
     """Where the parameters of the observation begin."""
     return sizes.map_parameters + sizes.map.latent * sizes.inputs
+
+
+@device
+def _contamination(sizes):
+    """Where J begins."""
+    n, read = sizes.observed, sizes.read
+    return _observation(sizes) + (n * read + n if sizes.affine else (sizes.map.latent - n) * n)
+
+
+@device
+def _first_judged(sizes):
+    """The first step that a loss is taken of."""
+    return max(1, sizes.taps)
 
 
 @device
@@ -182,17 +227,26 @@ def _force(sizes, w, t):
 
 @device
 def _judge(theta, sizes, w, t, scale):
-    """Squared error of observe(z_t), summed over coordinates; leaves its gradient in `error`."""
+    """Squared error of what is observed of z_t, summed over coordinates; leaves its gradient in `error`."""
     n, m = sizes.observed, sizes.map.latent
     factor = mul(fill(scale), lanes_load(w.weight, 0))
     total = sub(factor, factor)
     if sizes.affine:
         matrix = _observation(sizes)
         dense.fill_rows(theta, matrix + n * sizes.read, n, w.error, t * n * LANES)
-        dense.product(theta, matrix, n, sizes.read, w.free, t * m * LANES, w.error, t * n * LANES)
+        if sizes.taps > 0:
+            dense.product(theta, matrix, n, sizes.read, w.shown, t * sizes.read * LANES, w.error, t * n * LANES)
+        else:
+            dense.product(theta, matrix, n, sizes.read, w.free, t * m * LANES, w.error, t * n * LANES)
+    else:
+        for k in range(n):
+            lanes_store(w.error, (t * n + k) * LANES, lanes_load(w.free, (t * m + k) * LANES))
+    if sizes.nuisance > 0:
+        p = sizes.nuisance
+        dense.product(theta, _contamination(sizes), n, p, w.nuisance, t * p * LANES, w.error, t * n * LANES)
     for k in range(n):
         at = (t * n + k) * LANES
-        value = lanes_load(w.error, at) if sizes.affine else lanes_load(w.free, (t * m + k) * LANES)
+        value = lanes_load(w.error, at)
         difference = sub(value, lanes_load(w.x, at))
         weighted = mul(factor, difference)
         lanes_store(w.error, at, weighted)
@@ -211,9 +265,14 @@ def forward(tag, theta, sizes, w, steps, scale):
         maps.step(tag, theta, sizes.map, w.forced, (t - 1) * width, w.free, t * width, w.memory, (t - 1) * memory)
         if inputs > 0:
             dense.product(theta, sizes.map_parameters, m, sizes.inputs, w.drive, t * inputs, w.free, t * width)
-        total = add(total, _judge(theta, sizes, w, t, scale))
+        if sizes.taps == 0:
+            total = add(total, _judge(theta, sizes, w, t, scale))
         if t < steps:
             _force(sizes, w, t)
+    if sizes.taps > 0:
+        slide(w.turned, sizes.taps, w.free, 1 - sizes.taps, w.shown, sizes.taps, steps + 1, sizes.read, m)
+        for t in range(sizes.taps, steps + 1):
+            total = add(total, _judge(theta, sizes, w, t, scale))
     return lanes_sum(total)
 
 
@@ -233,10 +292,22 @@ def _delta(theta, sizes, w, t):
             value = sub(value, pulled)
         if not sizes.affine and u < n:
             value = add(value, lanes_load(w.error, (t * n + u) * LANES))
+        if sizes.taps > 0 and u < sizes.read:
+            value = add(value, lanes_load(w.spread, (t * sizes.read + u) * LANES))
         lanes_store(w.delta, (t * m + u) * LANES, value)
-    if sizes.affine:
+    if sizes.affine and sizes.taps == 0:
         matrix = _observation(sizes)
         dense.transposed_product(theta, matrix, n, sizes.read, w.error, t * n * LANES, w.delta, t * m * LANES)
+
+
+@device
+def _through_kernel(theta, sizes, w, steps):
+    """d loss / d z_t of every step, from the errors of all observations that the kernel shows it in."""
+    n, read, taps = sizes.observed, sizes.read, sizes.taps
+    for t in range(taps, steps + 1):
+        dense.clear(w.back, t * read * LANES, read)
+        dense.transposed_product(theta, _observation(sizes), n, read, w.error, t * n * LANES, w.back, t * read * LANES)
+    slide(w.kernel, taps, w.back, 0, w.spread, 1, steps + 1, read, read)
 
 
 @device
@@ -245,6 +316,8 @@ def backward(tag, theta, sizes, w, steps, gradient):
     m = sizes.map.latent
     width, memory, tape = m * LANES, sizes.memory * LANES, sizes.tape * LANES
     dense.clear(w.carry, 0, m)
+    if sizes.taps > 0:
+        _through_kernel(theta, sizes, w, steps)
     high = steps
     while high > 0:
         low = max(0, high - sizes.chunk)
@@ -265,6 +338,12 @@ def backward(tag, theta, sizes, w, steps, gradient):
         dense.outer_products(
             gradient, sizes.map_parameters, m, sizes.inputs, w.delta, width, width, w.drive, inputs, inputs, steps
         )
+    if sizes.nuisance > 0:
+        first, n, p = _first_judged(sizes), sizes.observed * LANES, sizes.nuisance * LANES
+        dense.outer_products(
+            gradient, _contamination(sizes), sizes.observed, sizes.nuisance, w.error, first * n, n, w.nuisance, first * p, p,
+            steps + 1 - first,
+        )  # fmt: skip
     if sizes.affine:
         _observation_gradient(sizes, w, steps, gradient)
     elif m > sizes.observed:
@@ -277,8 +356,15 @@ def _observation_gradient(sizes, w, steps, gradient):
     """d loss / d B and d b through the observation, d B^+ and d (-B^+ b) through the teacher."""
     n, m, read = sizes.observed, sizes.map.latent, sizes.read
     matrix, rows, width, taught = _observation(sizes), n * LANES, m * LANES, read * LANES
-    dense.outer_products(gradient, matrix, n, read, w.error, rows, rows, w.free, width, width, steps)
-    dense.sums(gradient, matrix + n * read, n, w.error, rows, rows, steps)
+    first = _first_judged(sizes)
+    left = steps + 1 - first
+    if sizes.taps > 0:
+        dense.outer_products(
+            gradient, matrix, n, read, w.error, first * rows, rows, w.shown, first * taught, taught, left
+        )
+    else:
+        dense.outer_products(gradient, matrix, n, read, w.error, rows, rows, w.free, width, width, steps)
+    dense.sums(gradient, matrix + n * read, n, w.error, first * rows, rows, left)
     for u in range(read):
         lanes_store(w.pull, u * LANES, lanes_load(w.carry, u * LANES))
     t = 0

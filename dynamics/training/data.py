@@ -6,30 +6,46 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.errors import ConstantSeries, ErrorItem, column_pointer
+from domain.errors import ConstantSeries, ErrorItem, SeriesTooShort, column_pointer
 from dynamics.input_channels import separate
 from dynamics.training.balance import balanced
+from dynamics.training.deconvolution import estimate, regress_off
 from dynamics.training.settings import Settings
 from dynamics.training.smoothing import smooth
 from dynamics.training.split import Segments, Split
+from models.filters import Filter
 from models.trained import embed
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows t of `series` and `inputs`, and of the lists of parts, belong together: s_t drives the step that leads to x_t."""
+    """Rows t of `series` and `inputs`, and of the lists of parts, belong together: s_t drives the step that leads to x_t.
+
+    Signals are what states are read from, by forcing and at the start of runs: the series less its nuisance, its kernel undone.
+    Without nuisance and kernel they are the series.
+    """
 
     mean: np.ndarray  # (N,)
     std: np.ndarray  # (N,)
-    train: list[np.ndarray]  # (T_i, N_e) of each segment long enough for one embedded row
+    train: list[np.ndarray]  # (T_i, N_e) of each segment long enough for one embedded row, its nuisance subtracted
     validation: list[np.ndarray]
-    series: np.ndarray  # (rows, N_e) the training segments end to end, denoised: what sequences are drawn from
+    series: (
+        np.ndarray
+    )  # (rows, N_e) the training segments end to end, denoised, nuisance and all: what sequences are drawn from
     starts: np.ndarray  # rows of `series` at which a sequence of T + 1 rows fits into its segment
     input_mean: np.ndarray  # (K,)
     input_std: np.ndarray  # (K,)
     train_inputs: list[np.ndarray]  # (T_i, K) standardised; neither embedded nor denoised
     validation_inputs: list[np.ndarray]
     inputs: np.ndarray  # (rows, K) those of training end to end
+    nuisance_mean: np.ndarray  # (P,)
+    nuisance_std: np.ndarray  # (P,)
+    nuisance: np.ndarray  # (rows, P) standardised, those of training end to end
+    signal: np.ndarray  # (rows, N_e) what forcing pulls to, row by row
+    train_signals: list[np.ndarray]  # (T_i, N_e)
+    validation_signals: list[np.ndarray]
+    contamination: np.ndarray  # J (N_e, P) by least squares, where training begins
+    filter: Filter | None  # of a convolutional observation
 
     @property
     def n_observed(self) -> int:
@@ -38,17 +54,18 @@ class TrainingData:
 
 def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingData:
     """`channels`: all of them, in the order of the columns. Raises ConstantSeries for one that does not vary in training."""
-    observed, driving = separate(channels, settings.input_channels)
-    seen, driven = parts.select(observed), parts.select(driving)
-    mean, std = _scale(seen.train, [channels[c] for c in observed], settings.standardize)
-    input_mean, input_std = _scale(driven.train, [channels[c] for c in driving], True)
+    columns = separate(channels, settings.input_channels, settings.nuisance_channels)
+    seen, driven, contaminated = (parts.select(chosen) for chosen in columns)
+    mean, std = _scale(seen.train, [channels[c] for c in columns.observed], settings.standardize)
+    input_mean, input_std = _scale(driven.train, [channels[c] for c in columns.inputs], True)
+    nuisance_mean, nuisance_std = _scale(contaminated.train, [channels[c] for c in columns.nuisance], True)
     lags = settings.lags
 
     def embedded(segments: Segments) -> list[np.ndarray]:
         return [embed((part - mean) / std, lags) for _, part in segments if len(part) > lags[-1]]
 
-    def standardised(segments: Segments) -> list[np.ndarray]:
-        return [(part[lags[-1] :] - input_mean) / input_std for _, part in segments if len(part) > lags[-1]]
+    def standardised(segments: Segments, mean: np.ndarray, std: np.ndarray) -> list[np.ndarray]:
+        return [(part[lags[-1] :] - mean) / std for _, part in segments if len(part) > lags[-1]]
 
     def denoised(segments: Segments) -> Segments:
         return [
@@ -56,22 +73,56 @@ def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingDa
             for first, part in segments
         ]
 
-    train, train_inputs = embedded(seen.train), standardised(driven.train)
-    series = np.concatenate(embedded(denoised(seen.train)))
-    starts = _starts(train, settings.sequence_length)
+    train, train_inputs = embedded(seen.train), standardised(driven.train, input_mean, input_std)
+    smoothed, validation = embedded(denoised(seen.train)), embedded(seen.validation)
+    train_nuisance = standardised(contaminated.train, nuisance_mean, nuisance_std)
+    validation_nuisance = standardised(contaminated.validation, nuisance_mean, nuisance_std)
+    contamination = regress_off(smoothed, train_nuisance)
+
+    def less(parts: list[np.ndarray], nuisance: list[np.ndarray]) -> list[np.ndarray]:
+        return [x - r @ contamination.T if r.shape[1] else x for x, r in zip(parts, nuisance, strict=True)]
+
+    train, validation = less(train, train_nuisance), less(validation, validation_nuisance)
+    denoised_signals, signals, judged, filter = less(smoothed, train_nuisance), train, validation, None
+    if settings.kernel:
+        filter = estimate(np.array(settings.kernel), settings.deconvolution_noise, denoised_signals)
+        judged = _after_training(filter, seen, denoised_signals, judged)
+        signals = denoised_signals = [filter.deconvolve(part) for part in denoised_signals]
+    series, signal = np.concatenate(smoothed), np.concatenate(denoised_signals)
+    starts = _starts(train, settings.sequence_length, filter)
     return TrainingData(
         mean=mean,
         std=std,
         train=train,
-        validation=embedded(seen.validation),
+        validation=validation,
         series=series,
         starts=starts if settings.observation == "affine" else balanced(series, starts, settings.sequence_length),
         input_mean=input_mean,
         input_std=input_std,
         train_inputs=train_inputs,
-        validation_inputs=standardised(driven.validation),
+        validation_inputs=standardised(driven.validation, input_mean, input_std),
         inputs=np.concatenate(train_inputs),
+        nuisance_mean=nuisance_mean,
+        nuisance_std=nuisance_std,
+        nuisance=np.concatenate(train_nuisance),
+        signal=signal,
+        train_signals=signals,
+        validation_signals=judged,
+        contamination=contamination,
+        filter=filter,
     )
+
+
+def _after_training(
+    filter: Filter, seen: Split, train: list[np.ndarray], validation: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Signals of the validation parts, deconvolved together with the training rows that they follow, if there are any."""
+    ending = {first + len(part): k for k, (first, part) in enumerate(seen.train)}
+    found = []
+    for (first, _), part in zip(seen.validation, validation, strict=True):
+        before = train[ending[first]] if first in ending else part[:0]
+        found.append(filter.deconvolve(np.concatenate([before, part]))[len(before) :])
+    return found
 
 
 def _scale(train: Segments, channels: list[str], standardize: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -86,9 +137,18 @@ def _scale(train: Segments, channels: list[str], standardize: bool) -> tuple[np.
     return (mean, std) if standardize else (np.zeros_like(mean), np.ones_like(std))
 
 
-def _starts(parts: list[np.ndarray], length: int) -> np.ndarray:
+def _starts(parts: list[np.ndarray], length: int, filter: Filter | None) -> np.ndarray:
+    """Raises SeriesTooShort where no sequence is left between the ends that a deconvolution cuts off."""
+    left, right = (0, 0) if filter is None else filter.cut
     starts, passed = [], 0
     for part in parts:
-        starts.append(np.arange(passed, passed + len(part) - length))
+        starts.append(np.arange(passed + left, passed + len(part) - right - length))
         passed += len(part)
-    return np.concatenate(starts).astype(np.int64)
+    found = np.concatenate(starts).astype(np.int64)
+    if not found.size:
+        raise SeriesTooShort(
+            f"The deconvolution leaves nothing reliable of the first {left} and the last {right} rows, and between them no sequence of "
+            f"{length} steps fits. Send a longer series, or lower sequence_length, test_fraction or validation_fraction.",
+            [ErrorItem(pointer="/params/sequence_length")],
+        )
+    return found

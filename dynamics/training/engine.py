@@ -37,7 +37,10 @@ class CompiledEngine:
             inputs=len(settings.input_channels),
             steps=settings.sequence_length,
             affine=settings.observation == "affine",
+            nuisance=len(settings.nuisance_channels),
+            taps=len(settings.kernel),
         )
+        self.apart = bool(settings.noise > 0 or settings.kernel or settings.nuisance_channels)
         self.sampling = self._sampling()
 
     def _sampling(self) -> Sampling:
@@ -47,10 +50,17 @@ class CompiledEngine:
         return Sampling(
             series=np.ascontiguousarray(data.series, settings.dtype).ravel(),
             inputs=np.ascontiguousarray(data.inputs, settings.dtype).ravel(),
+            signal=np.ascontiguousarray(data.signal if self.apart else data.signal[:0], settings.dtype).ravel(),
+            nuisance=np.ascontiguousarray(data.nuisance, settings.dtype).ravel(),
+            apart=self.apart,
             starts=data.starts,
             batch=settings.batch_size,
             spread=forcing.spread_steps,
-            segmented=forcing.kind == "stf" and forcing.spread_steps == 0 and whole_state and settings.noise == 0,
+            segmented=forcing.kind == "stf"
+            and forcing.spread_steps == 0
+            and whole_state
+            and settings.noise == 0
+            and not settings.kernel,
             noise=settings.noise,
             estimate=ESTIMATES.index(forcing.estimate) if forcing.adaptive else 0,
             optimizer=OPTIMIZERS.index(settings.optimizer),
@@ -62,11 +72,11 @@ class CompiledEngine:
         )
 
     def learner(self, seed: int) -> Learner:
-        return new_learner(self.settings, self.data.series, seed)
+        return new_learner(self.settings, self.data, seed)
 
     def workspace(self, learner: Learner) -> tuple:
         """Scratch memory of one thread."""
-        buffers = make_buffers(self.tag, self.sizes, self.settings.dtype, noisy=self.settings.noise > 0)
+        buffers = make_buffers(self.tag, self.sizes, self.settings.dtype, self.apart, self.settings.kernel)
         return buffers, aligned(learner.theta.size, self.settings.dtype)
 
     def advance(

@@ -9,6 +9,7 @@ import numpy as np
 from dynamics.kernels import maps
 from dynamics.kernels.block import Learner
 from dynamics.kernels.lanes import aligned
+from dynamics.training.data import TrainingData
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 
@@ -23,20 +24,23 @@ class Parameters(NamedTuple):
     observation: dict[str, np.ndarray]  # as in `TrainedModel`
 
 
-def initial(settings: Settings, series: np.ndarray, rng: np.random.Generator) -> Parameters:
-    """Random map; an affine observation starts at the leading principal directions of the series (T, N)."""
+def initial(
+    settings: Settings, signal: np.ndarray, rng: np.random.Generator, contamination: np.ndarray | None = None
+) -> Parameters:
+    """Random map; an affine observation starts at the leading principal directions of the signal (T, N), J at `contamination`."""
+    nuisance = {} if contamination is None or not contamination.size else {"J": contamination}
     architecture, size = ARCHITECTURES[settings.architecture], settings.size
-    m, n, k = size.latent, series.shape[1], len(settings.input_channels)
+    m, n, k = size.latent, signal.shape[1], len(settings.input_channels)
     params = architecture.init(rng, size)
     coupling = rng.uniform(-1, 1, (m, k)) * np.sqrt(6 / (m + k))  # Glorot & Bengio 2010, eq. 16
     if settings.observation == "affine":
         read = architecture.read_units(m)
         bounded = OBSERVED_STD if architecture.squashed else 1.0
-        directions = _principal_directions(series, read, rng) / bounded
-        return Parameters(params, coupling, {"B": directions, "b": series.mean(axis=0)})
+        directions = _principal_directions(signal, read, rng) / bounded
+        return Parameters(params, coupling, {"B": directions, "b": signal.mean(axis=0)} | nuisance)
     if m > n:
-        return Parameters(params, coupling, {"L0": rng.uniform(-1, 1, (m - n, n)) / np.sqrt(n)})
-    return Parameters(params, coupling, {})
+        return Parameters(params, coupling, {"L0": rng.uniform(-1, 1, (m - n, n)) / np.sqrt(n)} | nuisance)
+    return Parameters(params, coupling, nuisance)
 
 
 def _principal_directions(series: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
@@ -65,21 +69,22 @@ def flatten(settings: Settings, parameters: Parameters) -> np.ndarray:
 
 def restore(settings: Settings, theta: np.ndarray, n_observed: int) -> Parameters:
     """Inverse of `flatten`."""
-    m, n, k = settings.latent_dim, n_observed, len(settings.input_channels)
+    m, n, k, p = settings.latent_dim, n_observed, len(settings.input_channels), len(settings.nuisance_channels)
     params = maps.unpack(settings.architecture, theta, settings.size)
     first = sum(a.size for a in params.values())
-    coupling, rest = theta[first : first + m * k].reshape(m, k).copy(), theta[first + m * k :]
+    coupling, rest = theta[first : first + m * k].reshape(m, k).copy(), theta[first + m * k : len(theta) - n * p]
+    nuisance = {"J": theta[len(theta) - n * p :].reshape(n, p).copy()} if p else {}
     if settings.observation == "affine":
         read = ARCHITECTURES[settings.architecture].read_units(m)
-        observation = {"B": rest[: n * read].reshape(n, read).copy(), "b": rest[n * read :].copy()}
+        observation = {"B": rest[: n * read].reshape(n, read).copy(), "b": rest[n * read :].copy()} | nuisance
         return Parameters(params, coupling, observation)
-    return Parameters(params, coupling, {"L0": rest.reshape(m - n, n).copy()} if m > n else {})
+    return Parameters(params, coupling, ({"L0": rest.reshape(m - n, n).copy()} if m > n else {}) | nuisance)
 
 
-def new_learner(settings: Settings, series: np.ndarray, seed: int) -> Learner:
+def new_learner(settings: Settings, data: TrainingData, seed: int) -> Learner:
     """A run before its first update: everything random about it comes from `seed`."""
     rng = np.random.default_rng(seed)
-    flat = flatten(settings, initial(settings, series, rng))
+    flat = flatten(settings, initial(settings, data.signal, rng, data.contamination))
     theta, momentum, variance = (aligned(flat.size, settings.dtype) for _ in range(3))
     theta[:] = flat
     random = rng.integers(0, 2**64, size=1, dtype=np.uint64)

@@ -33,6 +33,7 @@ class _Map:
     def __init__(self, settings: Settings, theta: torch.Tensor, n_observed: int) -> None:
         self.architecture = ARCHITECTURES[settings.architecture]
         self.params, self.coupling, observation = views(settings, theta, n_observed)
+        self.kernel, self.contamination = settings.kernel, observation.get("J")
         self.shift: Any
         self.n, self.m = n_observed, settings.latent_dim
         self.matrix, self.shift = observation.get("B"), observation.get("b")
@@ -53,6 +54,16 @@ class _Map:
         if self.matrix is None:
             return state[..., : self.n]
         return state[..., : self.matrix.shape[1]] @ self.matrix.T + self.shift
+
+    def seen(self, states: list[torch.Tensor]) -> torch.Tensor:
+        """Free states z_1 .. z_T, (B, M) each -> observations of those with the kernel's whole history, (T - L + 1, B, N)."""
+        together = torch.stack(states)
+        rows = len(states) - len(self.kernel) + 1
+        shown = torch.zeros_like(together[:rows])
+        for k, weight in enumerate(self.kernel):
+            first = len(self.kernel) - 1 - k
+            shown = shown + weight * together[first : first + rows]
+        return self.observe(shown)
 
     def teach(self, x: torch.Tensor) -> torch.Tensor:
         """What forcing sets the forced units to: (..., N) -> (..., forced units)."""
@@ -100,22 +111,42 @@ def sequence_loss(
     given: torch.Tensor | None = None,
     visited: list[torch.Tensor] | None = None,
     drive: torch.Tensor | None = None,
+    nuisance: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean squared error of sequences x (T+1, B, N) under forcing towards `given` (x unless noise is added).
+    """Mean squared error of sequences x (T+1, B, N) under forcing towards `given` (the signal; x unless it is another).
 
     z~_0 = encode(x_0), z_t = F(z~_{t-1}) + C s_t, z~_t = (1 - a_t) z_t + a_t encode(x_t): see `dynamics.kernels.bptt`.
-    `drive` (T+1, B, K): s_t. `visited` receives the states z~ (B, M) from which steps were taken.
+    `drive` (T+1, B, K): s_t. `nuisance` (T+1, B, P): r_t, of which J r_t is added to what is observed.
+    `visited` receives the states z~ (B, M) from which steps were taken.
     What lies between two full replacements of the whole state is a sequence of its own: these run side by side.
     """
     given = x if given is None else given
     model = _Map(settings, theta, x.shape[-1])
     inner = strengths[1:-1]
+    if nuisance is not None and model.contamination is not None:
+        x = x - nuisance @ model.contamination.T
     whole = model.forced_units == model.m and all(a in (0.0, 1.0) for a in inner) and any(inner)
+    if settings.kernel:
+        return _filtered(model, x, given, drive, strengths, visited) / x[1 + settings.unjudged :].numel()
     if whole and visited is None:
         squares = _side_by_side(model, x, given, drive, [0, *(t for t, a in enumerate(inner, 1) if a)])
     else:
         squares = _one_after_another(model, x, given, drive, strengths, visited)
     return squares / x[1:].numel()
+
+
+def _filtered(
+    model: _Map,
+    x: torch.Tensor,
+    given: torch.Tensor,
+    drive: torch.Tensor | None,
+    strengths: Sequence[float],
+    visited: list[torch.Tensor] | None,
+) -> torch.Tensor:
+    """Sum of squared errors of what a kernel shows of the states before they are forced, from the step that has all of it."""
+    states: list[torch.Tensor] = []
+    _one_after_another(model, x, given, drive, strengths, visited, states)
+    return ((model.seen(states) - x[len(model.kernel) :]) ** 2).sum()
 
 
 def _one_after_another(
@@ -125,14 +156,18 @@ def _one_after_another(
     drive: torch.Tensor | None,
     strengths: Sequence[float],
     visited: list[torch.Tensor] | None,
+    states: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Sum of squared errors, step by step."""
+    """Sum of squared errors, step by step; `states` receives those before forcing."""
     total, state, forced = x.new_zeros(()), model.encode(given[0]), model.forced_units
     for t in range(1, len(x)):
         if visited is not None:
             visited.append(state.detach())
         free = model.step(state, None if drive is None else drive[t])
-        total = total + ((model.observe(free) - x[t]) ** 2).sum()
+        if states is None:
+            total = total + ((model.observe(free) - x[t]) ** 2).sum()
+        else:
+            states.append(free)
         if strengths[t] == 0:
             state = free
             continue
@@ -173,7 +208,9 @@ class ReferenceEngine:
         self.settings, self.data = settings, data
         self.name = f"torch {torch.__version__} on {self._device_name()}"
         self.series = self._tensor(data.series)
+        self.signal = self._tensor(data.signal)
         self.inputs = self._tensor(data.inputs) if settings.input_channels else None
+        self.nuisance = self._tensor(data.nuisance) if settings.nuisance_channels else None
         weight, target = pulls(settings, data.n_observed)
         self.pull = (self._tensor(weight), self._tensor(target)) if weight.size else None
 
@@ -184,7 +221,7 @@ class ReferenceEngine:
         return torch.tensor(np.ascontiguousarray(array, self.settings.dtype), device=self.settings.device)
 
     def learner(self, seed: int) -> Learner:
-        return new_learner(self.settings, self.data.series, seed)
+        return new_learner(self.settings, self.data, seed)
 
     def workspace(self, learner: Learner) -> None:
         """Autograd allocates as it goes."""
@@ -245,8 +282,8 @@ class ReferenceEngine:
         random = SplitMix64(learner.random)
         strength = float(learner.alpha[0]) if self.settings.forcing.adaptive else alpha
         strengths = forcing_strengths(self.settings, strength, interval, random)
-        x, given, drive = self._draw(random)
-        return sequence_loss(self.settings, theta, x, strengths, given, visited, drive)
+        x, given, drive, nuisance = self._draw(random)
+        return sequence_loss(self.settings, theta, x, strengths, given, visited, drive, nuisance)
 
     def _penalty(self, theta: torch.Tensor) -> torch.Tensor:
         """What the regularisers add to the loss: see `dynamics.training.regularization`."""
@@ -272,8 +309,8 @@ class ReferenceEngine:
         wanted = estimate_alpha(architecture, params, states, self.settings.forcing.estimate)
         alpha[0] = wanted if wanted > alpha[0] else GAMMA * alpha[0] + (1 - GAMMA) * wanted
 
-    def _draw(self, random: SplitMix64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Sequences (T+1, B, N), what the teacher says of them, and their inputs (T+1, B, K).
+    def _draw(self, random: SplitMix64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Sequences (T+1, B, N), what the teacher says of them, their inputs (T+1, B, K) and nuisance (T+1, B, P).
 
         Drawn in groups of sixteen as the kernels do: the starts of a group, then its noise.
         """
@@ -286,6 +323,7 @@ class ReferenceEngine:
                 normals = random.normals(rows * data.n_observed * LANES)  # in the order time, coordinate, lane
                 noise.append(normals.reshape(rows, data.n_observed, LANES).transpose(0, 2, 1)[:, :count])
         index = torch.as_tensor(np.concatenate(starts) + np.arange(rows)[:, None], device=self.series.device)
-        x = self.series[index]
-        given = x + settings.noise * self._tensor(np.concatenate(noise, axis=1)) if noise else x
-        return x, given, None if self.inputs is None else self.inputs[index]
+        x, given = self.series[index], self.signal[index]
+        given = given + settings.noise * self._tensor(np.concatenate(noise, axis=1)) if noise else given
+        drive = None if self.inputs is None else self.inputs[index]
+        return x, given, drive, None if self.nuisance is None else self.nuisance[index]

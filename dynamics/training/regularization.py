@@ -45,6 +45,7 @@ def n_parameters(settings: Settings, n_observed: int) -> int:
     architecture, size = ARCHITECTURES[settings.architecture], settings.size
     m, n = size.latent, n_observed
     observing = n * architecture.read_units(m) + n if settings.observation == "affine" else (m - n) * n
+    observing += n * len(settings.nuisance_channels)
     return architecture.n_parameters(size) + m * len(settings.input_channels) + observing
 
 

@@ -27,7 +27,7 @@ from dynamics.training.selection import LOSS_WEIGHT, Judgement, Referee
 from dynamics.training.settings import Settings, resolve
 from dynamics.training.split import Segments, Split, bounds, split
 from models import ARCHITECTURES
-from models.trained import Inputs, TrainedModel
+from models.trained import Inputs, Nuisance, TrainedModel
 
 TOLERATED_LOSS = 0.01  # share of states that the best run may be lost from before further runs are tried
 
@@ -52,18 +52,20 @@ def train(
     UnknownChannel for what cannot be trained, `Diverged` when no run gave a usable model.
     """
     parts = split(segments, spec)
-    observed, _ = separate(channels, spec.input_channels)
-    settings = resolve(spec, parts.select(observed), len(observed), dt, analysis)
+    observed = separate(channels, spec.input_channels, spec.nuisance_channels).observed
+    settings = resolve(spec, parts.select(observed), len(observed), dt, analysis, time_unit)
     data = prepare(parts, settings, channels)
     engine = make_engine(settings, data)
     referee = Referee(data, analysis)
 
     def build(theta: np.ndarray) -> TrainedModel:
         found, driving = restore(settings, theta, data.n_observed), settings.input_channels
+        named = settings.nuisance_channels
         return TrainedModel(
             settings.architecture, found.map, found.observation, [channels[c] for c in observed], data.mean, data.std,
             settings.lags, dt, time_unit, residual_std=np.zeros(data.n_observed),
             inputs=Inputs(driving, data.input_mean, data.input_std, found.coupling) if driving else None,
+            nuisance=Nuisance(named, data.nuisance_mean, data.nuisance_std) if named else None, filter=data.filter,
         )  # fmt: skip
 
     def judge(theta: np.ndarray) -> Judgement:
@@ -75,7 +77,7 @@ def train(
 
     compile_seconds = compile_reporting(compile_all, reporter)
     versions = {"numba": numba.__version__, "numpy": np.__version__}
-    mark = checkpoint.fingerprint(settings.document(), np.hstack([data.series, data.inputs]), versions)
+    mark = checkpoint.fingerprint(settings.document(), np.hstack([data.series, data.inputs, data.nuisance]), versions)
     at_once = (threads or len(os.sched_getaffinity(0))) if engine.side_by_side else 1
     ensemble = Ensemble(engine, judge, reporter, mark, at_once)
     lost: dict[int, float] = {}  # seed -> share of states from which it is lost; of finalists
@@ -148,10 +150,11 @@ def _finish(
     judged = any(len(part) > 1 for part in data.validation)
     found = calibrated(
         model,
-        data.validation if judged else data.train,
-        data.train,
+        data.validation_signals if judged else data.train_signals,
+        data.train_signals,
         validation_inputs=data.validation_inputs if judged else data.train_inputs,
         train_inputs=data.train_inputs,
+        observed=data.train,
     )
     return replace(found, card=card)
 

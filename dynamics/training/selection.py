@@ -53,6 +53,33 @@ class Judgement:
         return measures if self.lambda_max is None else measures | {"lambda_max": self.lambda_max}
 
 
+class Portrait:
+    """Where points of a series lie, seen along up to three axes."""
+
+    def __init__(self, points: np.ndarray) -> None:
+        self.center, self.axes = leading_axes(points)
+        projected = self.project(points)
+        spread = projected.std(axis=0)
+        self.low, self.high = projected.min(axis=0) - 0.1 * spread, projected.max(axis=0) + 0.1 * spread
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        return (points - self.center) @ self.axes
+
+    def histogram(self, points: np.ndarray, n_bins: int) -> np.ndarray:
+        cells = self.cells(points, n_bins)
+        return np.bincount(cells[cells >= 0], minlength=n_bins ** points.shape[1]).astype(float)
+
+    def cells(self, points: np.ndarray, n_bins: int) -> np.ndarray:
+        """Number of the histogram's cell of each point, (T, d) -> (T,); -1 outside."""
+        scaled = (points - self.low) / (self.high - self.low)
+        inside = ((scaled >= 0) & (scaled < 1)).all(axis=1)
+        cells = np.full(len(points), -1)
+        cells[inside] = np.ravel_multi_index(
+            tuple((scaled[inside] * n_bins).astype(int).T), (n_bins,) * points.shape[1]
+        )
+        return cells
+
+
 class Referee:
     """Compares free runs with the training and validation data.
 
@@ -62,18 +89,19 @@ class Referee:
     """
 
     def __init__(self, data: TrainingData, analysis: LyapunovAnalysis | None = None) -> None:
-        known = np.concatenate([*data.train, *data.validation])
+        known = np.concatenate([*data.train_signals, *data.validation_signals])
         self.inputs = _end_to_end([*data.train_inputs, *data.validation_inputs])
         self.expected = _expected_exponent(analysis) if self.inputs is None else None
-        self.center, self.axes = leading_axes(known)
-        self.known = projected = self.project(known)
-        spread = projected.std(axis=0)
-        self.low, self.high = projected.min(axis=0) - 0.1 * spread, projected.max(axis=0) + 0.1 * spread
-        self.n_bins = _bins(len(projected), projected.shape[1])
-        self.histogram = self._histogram(projected, self.n_bins)
-        coarse = self._histogram(projected, COARSE_BINS)
+        self.portrait = Portrait(known)
+        self.known = projected = self.portrait.project(known)
+        # What a kernel shows is compared in full; thinned runs and rare states are looked at before it.
+        seen = known if data.filter is None else np.concatenate([*data.train, *data.validation])
+        self.seen = self.portrait if data.filter is None else Portrait(seen)
+        self.n_bins = _bins(len(seen), self.seen.axes.shape[1])
+        self.histogram = self.seen.histogram(self.seen.project(seen), self.n_bins)
+        coarse = self.portrait.histogram(projected, COARSE_BINS)
         self.mass = coarse / coarse.sum()
-        self.rare_rows = _one_row_of_each(self._cells(projected, COARSE_BINS), coarse)
+        self.rare_rows = _one_row_of_each(self.portrait.cells(projected, COARSE_BINS), coarse)
         self.rare_starts = known[self.rare_rows]
         longest = max([*data.train, *data.validation], key=len)
         self.window = int(min(1024, len(longest)))
@@ -88,7 +116,9 @@ class Referee:
             states = free_run(model, model.encode(self.starts), RUN_STEPS, drive=self._drive(1))
             late_steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
             late_states = free_run(model, states[-1], late_steps, LATE_EVERY, drive=self._drive(1 + RUN_STEPS))
-            runs, late = model.observe(states[TRANSIENT_STEPS:]), model.observe(late_states)  # (steps, starts, N_e)
+            settled = max(TRANSIENT_STEPS, model.shown_steps)
+            runs = model.show(states[settled - model.shown_steps : settled], states[settled:])
+            late = model.observe(late_states)  # (steps, starts, N_e), as are the runs
             bounded = (np.abs(runs) < 1e3).all(axis=(0, 2)) & (np.abs(late) < 1e3).all(axis=(0, 2))  # false for NaN
             error = self.prediction_error(model)
             exponent = self.exponent(model, states[-1])
@@ -96,8 +126,9 @@ class Referee:
             return Judgement(
                 np.inf, "diverged", "its free runs leave the attractor for infinity", None, None, error, exponent
             )
-        runs, late = runs[:, bounded], self.project(late[:, bounded])
-        visited = np.concatenate([self.project(runs), late]).reshape(-1, late.shape[-1])
+        runs, late = runs[:, bounded], self.portrait.project(late[:, bounded])
+        shown = self.seen.project(runs)
+        visited = (np.concatenate([shown, late]) if model.filter is None else shown).reshape(-1, shown.shape[-1])
         d_stsp = self._divergence(visited)
         if d_stsp is None:
             return Judgement(
@@ -126,7 +157,7 @@ class Referee:
             late = model.observe(free_run(model, model.encode(self.rare_starts), steps, LASTING_EVERY, drive=drive))
             bounded = (np.abs(late) < 1e3).all(axis=(0, 2))
         coverage = np.zeros(len(bounded))
-        coverage[bounded] = self._coverage(self.project(late[:, bounded]))
+        coverage[bounded] = self._coverage(self.portrait.project(late[:, bounded]))
         reachable = self._reachable(self.rare_rows, LASTING_EVERY * np.arange(1, len(late) + 1))
         return float(np.mean(coverage / reachable <= LEAST_COVERAGE))
 
@@ -155,7 +186,7 @@ class Referee:
         A run caught by a spurious fixed point or cycle, which its loss never shows, visits few of them.
         """
         last = late[len(late) // 2 :]
-        return np.array([self.mass[self._histogram(run, COARSE_BINS) > 0].sum() for run in last.swapaxes(0, 1)])
+        return np.array([self.mass[self.portrait.histogram(run, COARSE_BINS) > 0].sum() for run in last.swapaxes(0, 1)])
 
     def _reachable(self, rows: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """(starts,): coverage by the data themselves, `ahead` steps after `rows`, in the last half of them.
@@ -165,10 +196,7 @@ class Referee:
         if self.inputs is None:
             return np.ones(len(rows))
         visited = (rows[:, None] + ahead[len(ahead) // 2 :]) % len(self.known)
-        return np.array([self.mass[self._histogram(self.known[v], COARSE_BINS) > 0].sum() for v in visited])
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        return (points - self.center) @ self.axes
+        return np.array([self.mass[self.portrait.histogram(self.known[v], COARSE_BINS) > 0].sum() for v in visited])
 
     def prediction_error(self, model: TrainedModel) -> float | None:
         """Mean squared error 20 steps ahead on validation data, standardised units; null when not finite."""
@@ -183,22 +211,8 @@ class Referee:
         """Inputs of runs from `starts` whose next step is number `ahead`, counted from 1."""
         return None if self.inputs is None else Drive(self.inputs, self.start_rows + ahead)
 
-    def _histogram(self, points: np.ndarray, n_bins: int) -> np.ndarray:
-        cells = self._cells(points, n_bins)
-        return np.bincount(cells[cells >= 0], minlength=n_bins ** points.shape[1]).astype(float)
-
-    def _cells(self, points: np.ndarray, n_bins: int) -> np.ndarray:
-        """Number of the histogram's cell of each point, (T, d) -> (T,); -1 outside."""
-        scaled = (points - self.low) / (self.high - self.low)
-        inside = ((scaled >= 0) & (scaled < 1)).all(axis=1)
-        cells = np.full(len(points), -1)
-        cells[inside] = np.ravel_multi_index(
-            tuple((scaled[inside] * n_bins).astype(int).T), (n_bins,) * points.shape[1]
-        )
-        return cells
-
     def _divergence(self, points: np.ndarray) -> float | None:
-        generated = self._histogram(points, self.n_bins)
+        generated = self.seen.histogram(points, self.n_bins)
         if generated.sum() == 0:
             return None
         p, q = ((h + PSEUDO_COUNT) / (h.sum() + PSEUDO_COUNT * h.size) for h in (self.histogram, generated))
@@ -223,9 +237,10 @@ def _end_to_end(parts: list[np.ndarray]) -> np.ndarray | None:
 
 
 def _probe(data: TrainingData) -> tuple[np.ndarray, np.ndarray | None]:
-    """The longest validation part, or of all data where that is too short for a forecast, and the inputs of its rows."""
-    parts, inputs = [*data.validation, *data.train], [*data.validation_inputs, *data.train_inputs]
-    lengths = [len(part) for part in data.validation]
+    """Signals of the longest validation part, or of all data where that is too short for a forecast, and the inputs of its rows."""
+    parts = [*data.validation_signals, *data.train_signals]
+    inputs = [*data.validation_inputs, *data.train_inputs]
+    lengths = [len(part) for part in data.validation_signals]
     if max(lengths, default=0) < PREDICTION_STEPS + 1:
         lengths = [len(part) for part in parts]
     longest = int(np.argmax(lengths))

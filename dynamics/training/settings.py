@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from domain.errors import ErrorItem, SeriesTooShort
+from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.specs import TrainSpec
 from dynamics.forcing import Forcing, decorrelation_steps, resolve_forcing, usual_alpha
 from dynamics.sizing import Sizing, choose, matrix_weights
+from dynamics.training.deconvolution import kernel_of
 from dynamics.training.smoothing import windows
 from dynamics.training.split import Split
 from models.base import Size
@@ -53,9 +54,12 @@ class Settings:
     latent_dim: int
     hidden_dim: int  # 0 for architectures that have none
     layers: int  # 0 for architectures that have none
-    observation: str
+    observation: str  # identity or affine: how the state, or what a filter shows of it, is read
+    kernel: list[float]  # h of a convolutional observation, an affine one of h * z; empty: none
+    deconvolution_noise: float | str  # std, or auto
     forcing: Forcing
     input_channels: list[str]
+    nuisance_channels: list[str]
     lags: list[int]
     smoothing: list[int]  # rows of the local fits that replace each channel in training; 0: the data themselves
     sequence_length: int
@@ -84,6 +88,11 @@ class Settings:
         return Size(self.latent_dim, self.hidden_dim, self.layers)
 
     @property
+    def unjudged(self) -> int:
+        """Steps at the beginning of a sequence that no loss is taken of: those without the kernel's whole history, z_1 being the first."""
+        return max(0, len(self.kernel) - 1)
+
+    @property
     def dtype(self) -> type:
         return np.float32 if self.precision == "float32" else np.float64
 
@@ -91,17 +100,26 @@ class Settings:
         return asdict(self)
 
 
-def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis: LyapunovAnalysis | None) -> Settings:
-    """Settings for these data; `n_channels` are observed (inputs are not counted).
+def resolve(
+    spec: TrainSpec,
+    parts: Split,
+    n_channels: int,
+    dt: float,
+    analysis: LyapunovAnalysis | None,
+    time_unit: str = "",
+) -> Settings:
+    """Settings for these data; `n_channels` are observed (inputs and nuisance are not counted).
 
     Raises SeriesTooShort when the split leaves less than one training sequence, InvalidParameters for what cannot be.
     """
     why: dict[str, str] = {}
     lags = _lags(spec, n_channels, analysis, why)
+    kernel = _kernel(spec, dt, time_unit)
     sizing = choose(spec, n_channels * len(lags))
     why |= sizing.why
     weights = matrix_weights(sizing.map, sizing.size)
-    length = _sequence_length(spec, parts, lags, weights // 2, why)
+    history = max(0, len(kernel) - 1)  # steps of a sequence that only fill the kernel
+    length = _sequence_length(spec, parts, lags, weights // 2, history, why)
     smoothing = windows(spec, parts.train, n_channels, why)
     alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
     tuned = alone and sizing.architecture in ONE_CYCLE_PEAKS  # what follows was measured on these
@@ -117,8 +135,8 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
     )
     engine = _engine(spec, why)
     if spec.sequence_length == "auto" and tuned and forcing.forgetting > 0:
-        length = _remembered(length, forcing.forgetting, weights // 2, why)
-    rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" else length
+        length = history + _remembered(length - history, forcing.forgetting, weights // 2, why)
+    rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" and not kernel else length
     seconds = _update_seconds(weights * length * spec.batch_size, rounds, engine)
     enough = (_enough(weights) if tuned else GATED_STEPS if sizing.architecture in GATED else OTHER_STEPS) // length
     updates, seeds = _amount(spec, seconds, enough, SPARSE_SEEDS if sizing.sparse else FEW_SEEDS, why)
@@ -128,6 +146,8 @@ def resolve(spec: TrainSpec, parts: Split, n_channels: int, dt: float, analysis:
         hidden_dim=sizing.size.hidden,
         layers=sizing.size.layers,
         observation=sizing.observation,
+        kernel=kernel,
+        deconvolution_noise=spec.observation.noise if spec.observation.kind == "convolutional" else "auto",
         forcing=forcing,
         lags=lags,
         smoothing=smoothing,
@@ -147,6 +167,7 @@ def _as_asked(spec: TrainSpec) -> dict[str, Any]:
     wanted = spec.regularization
     return {
         "input_channels": list(spec.input_channels),
+        "nuisance_channels": list(spec.nuisance_channels),
         "batch_size": spec.batch_size,
         "optimizer": spec.optimizer,
         "gradient_clip": spec.gradient_clip,
@@ -178,6 +199,9 @@ def _engine(spec: TrainSpec, why: dict[str, str]) -> str:
 def _lags(spec: TrainSpec, n_channels: int, analysis: LyapunovAnalysis | None, why: dict[str, str]) -> list[int]:
     if spec.embedding_lags != "auto":
         return list(spec.embedding_lags)
+    if spec.observation.kind == "convolutional" or spec.nuisance_channels:
+        why["embedding_lags"] = "neither a kernel nor nuisance channels go together with delays"
+        return [0]
     if n_channels == 1 and analysis is not None and analysis.embedding.lags[0] == 0:
         why["embedding_lags"] = "a scalar series; the delay embedding of its Lyapunov analysis"
         return list(analysis.embedding.lags)
@@ -185,10 +209,32 @@ def _lags(spec: TrainSpec, n_channels: int, analysis: LyapunovAnalysis | None, w
     return [0]
 
 
-def _sequence_length(spec: TrainSpec, parts: Split, lags: list[int], size: int, why: dict[str, str]) -> int:
+def _kernel(spec: TrainSpec, dt: float, time_unit: str) -> list[float]:
+    """The kernel of a convolutional observation; empty for any other."""
+    if spec.observation.kind != "convolutional":
+        return []
+    kernel = kernel_of(spec.observation.kernel, dt, time_unit)
+    if spec.sequence_length != "auto" and spec.sequence_length < len(kernel):
+        raise InvalidParameters(
+            f"The kernel spans {len(kernel)} rows and does not fit into a training sequence of {spec.sequence_length} steps, of which none "
+            f"could be judged: raise sequence_length to {2 * len(kernel)} or so (at least {len(kernel)}), or leave it away.",
+            [ErrorItem(pointer="/params/sequence_length")],
+        )
+    return [float(weight) for weight in kernel]
+
+
+def _sequence_length(
+    spec: TrainSpec, parts: Split, lags: list[int], size: int, history: int, why: dict[str, str]
+) -> int:
     """Steps of a training sequence; it has to fit into the longest stretch of training rows."""
     rows = max((len(values) for _, values in parts.train), default=0) - lags[-1]
-    wanted = SHORTEST_SEQUENCE if spec.sequence_length == "auto" else spec.sequence_length
+    wanted = SHORTEST_SEQUENCE + history if spec.sequence_length == "auto" else spec.sequence_length
+    if history and rows < wanted + 1:
+        raise SeriesTooShort(
+            f"The kernel spans {history + 1} rows, so a sequence of {wanted} steps needs {wanted + 1}; the longest stretch of training rows "
+            f"has {rows}. Send a longer series, sample it less often, give a shorter kernel, or lower test_fraction or validation_fraction.",
+            [ErrorItem(pointer="/params/observation/kernel")],
+        )
     if rows < wanted + 1:
         lagged = f" and a largest lag of {lags[-1]} rows" if lags[-1] else ""
         raise SeriesTooShort(
@@ -200,7 +246,10 @@ def _sequence_length(spec: TrainSpec, parts: Split, lags: list[int], size: int, 
     if spec.sequence_length != "auto":
         return spec.sequence_length
     longest = LONGEST_SEQUENCE if size < WIDE else LONGEST_SEQUENCE // 4
-    length = max(SHORTEST_SEQUENCE, min(longest, rows // 4))
+    length = min(rows - 1, history + max(SHORTEST_SEQUENCE, min(longest, rows // 4)))
+    if history:
+        why["sequence_length"] = f"{length - history} steps whose loss is taken after {history} that fill the kernel"
+        return length
     why["sequence_length"] = (
         f"usual for {size} weights a layer" if length == longest else f"a quarter of the {rows} rows for training"
     )

@@ -71,6 +71,9 @@ def windows(spec: TrainSpec, train: Segments, n_channels: int, why: dict[str, st
     wanted = spec.regularization.smoothing
     if wanted == "off":
         return [0] * n_channels
+    if wanted == "auto" and (spec.nuisance_channels or spec.observation.kind == "convolutional"):
+        why["smoothing"] = "not before nuisance is separated or a kernel undone, which does it"
+        return [0] * n_channels
     if wanted != "auto":
         longest = max(len(values) for _, values in train)
         if wanted > longest:

@@ -245,9 +245,13 @@ class TestReferee:
         x, s = data(n)
         embedded, driving = model_of().embed(x), (s - 3.0) / 2.0
         cut, middle = n - 200, n // 2 - 100
+        train, validation = [embedded[:middle], embedded[middle:cut]], [embedded[cut:]]
         return SimpleNamespace(
-            train=[embedded[:middle], embedded[middle:cut]],
-            validation=[embedded[cut:]],
+            train=train,
+            validation=validation,
+            train_signals=train,
+            validation_signals=validation,
+            filter=None,
             train_inputs=[driving[:middle], driving[middle:cut]],
             validation_inputs=[driving[cut:]],
         )

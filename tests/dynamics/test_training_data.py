@@ -25,7 +25,7 @@ def prepared(segments: list[tuple[int, np.ndarray]], channels: list[str] = CHANN
         {"sequence_length": 20, "input_channels": ["s0", "s1"], "regularization": {"smoothing": "off"}} | params
     )
     parts = split(segments, spec)
-    observed, _ = separate(channels, spec.input_channels)
+    observed = separate(channels, spec.input_channels).observed
     settings = resolve(spec, parts.select(observed), len(observed), 1.0, None)
     return prepare(parts, settings, channels)
 
@@ -82,9 +82,9 @@ def test_a_constant_input_is_refused_by_name() -> None:
 
 
 def test_inputs_that_are_not_there_and_nothing_left_to_observe() -> None:
-    assert separate(CHANNELS, ["s0", "s1"]) == ([1, 3], [2, 0])
+    assert separate(CHANNELS, ["s0", "s1"]) == ([1, 3], [2, 0], [])
     with pytest.raises(UnknownChannel, match="chosen channels are s1, a, s0, b") as caught:
-        separate(CHANNELS, ["s0", "c"], "/params/train")
+        separate(CHANNELS, ["s0", "c"], at="/params/train")
     assert caught.value.errors[0].pointer == "/params/train/input_channels/1"
     with pytest.raises(InvalidParameters, match="nothing is left") as nothing:
         separate(["a", "b"], ["b", "a"])

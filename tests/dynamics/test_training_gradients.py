@@ -35,15 +35,18 @@ LARGER = {  # beyond the sizes for which kernels are specialised, and no multipl
 }
 
 
-def disagreement(architecture: str, n: int, k: int, precision: str, **changes: Any) -> tuple[float, float]:
+def disagreement(architecture: str, n: int, k: int, precision: str, p: int = 0, **changes: Any) -> tuple[float, float]:
     """Relative errors of the kernels' loss and gradient of a batch, against float64 autograd."""
-    settings, data = problem(architecture, n, k, sequence_length=STEPS, precision=precision, **changes)
+    settings, data = problem(architecture, n, k, p=p, sequence_length=STEPS, precision=precision, **changes)
     engine = CompiledEngine(settings, data)
     theta = random_theta(settings, data)
     buffers, gradient = engine.workspace(engine.learner(1))
     rng = np.random.default_rng(2)
     buffers.x[:] = rng.standard_normal(buffers.x.size)
     buffers.drive[:] = rng.standard_normal(buffers.drive.size)
+    buffers.nuisance[:] = rng.standard_normal(buffers.nuisance.size)
+    if engine.apart:
+        buffers.given[:] = rng.standard_normal(buffers.given.size)
     buffers.weight[:] = 1
     forcing = settings.forcing
     random = SplitMix64(np.array([11], np.uint64))
@@ -57,7 +60,9 @@ def disagreement(architecture: str, n: int, k: int, precision: str, **changes: A
     exact = torch.tensor(theta.astype(np.float64), requires_grad=True)
     drive = batch(buffers.drive, k) if k else None
     strengths = [float(a) for a in buffers.strength]  # float32 rounds alpha
-    expected = sequence_loss(settings, exact, batch(buffers.x, n), strengths, drive=drive)
+    nuisance = batch(buffers.nuisance, p) if p else None
+    given = batch(buffers.given, n)
+    expected = sequence_loss(settings, exact, batch(buffers.x, n), strengths, given, drive=drive, nuisance=nuisance)
     expected.backward()
     truth = exact.grad.numpy()
     return (
@@ -90,6 +95,28 @@ def test_gradients_of_larger_maps_equal_autograd(architecture: str, precision: s
         )
         for kind, n in [*observations(architecture), ("affine", 33)]
         for k in (0, 3)
+    }
+    assert {case: errors for case, errors in found.items() if max(errors) > tolerance} == {}
+
+
+def filtered(taps: int) -> dict[str, Any]:
+    values = np.exp(-0.3 * np.arange(taps)) * np.cos(0.4 * np.arange(taps)) + 0.1
+    return {"kind": "convolutional", "kernel": {"kind": "given", "values": values.tolist()}}
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("architecture", NAMES)
+def test_gradients_through_kernel_and_nuisance_equal_autograd(architecture: str, precision: str) -> None:
+    tolerance = 1e-10 if precision == "float64" else 2e-5
+    cases = [(filtered(taps), n) for taps, n in ((1, 2), (5, 6), (STEPS, 2))]
+    cases += [({"kind": kind}, n) for kind, n in observations(architecture)]
+    found = {
+        (len(observation), n, k, p, name): disagreement(
+            architecture, n, k, precision, p, forcing=FORCINGS[name], observation=observation
+        )
+        for observation, n in cases
+        for k, p, name in ((0, 0, "gtf"), (2, 3, "gtf"), (0, 2, "stf"))
+        if p or observation["kind"] == "convolutional"
     }
     assert {case: errors for case, errors in found.items() if max(errors) > tolerance} == {}
 
@@ -133,6 +160,15 @@ WHOLE: dict[str, tuple[str, int, int, dict[str, Any]]] = {
     ),
     "annealed intervals": ("lstm", 2, 0, {"forcing": {"kind": "stf", "interval_steps": 2, "final_interval_steps": 15}}),
     "annealed alpha": ("deep-plrnn", 3, 0, {"forcing": {"kind": "gtf", "alpha": 1.0, "final_alpha": 0.05}}),
+    "kernel and nuisance": (
+        "clipped-shplrnn", 3, 1, {"observation": filtered(4), "batch_size": 20, "p": 2, "regularization": {"noise": 0.1}},
+    ),
+    "kernel, forced sparsely": (
+        "lstm", 2, 0, {"observation": filtered(5), "forcing": {"kind": "stf", "interval_steps": 3}},
+    ),
+    "nuisance, drawn intervals": (
+        "plrnn", 2, 1, {"forcing": {"kind": "stf", "interval_steps": 5, "spread_steps": 2.0}, "batch_size": 20, "p": 1},
+    ),
     "all regularisers": (
         "clipped-plrnn", 3, 1,
         {"observation": {"kind": "affine"}, "gradient_clip": 0.5,

@@ -15,8 +15,9 @@ def run(context: Context) -> Outcome:
     request = context.request
     assert isinstance(request, EvaluateJob)
     row, model = load_model(context, request.model_id)
-    used = [*model.channels, *model.input_channels]
-    given = load_series(context, request.series_id or str(row.series_id), used, model.input_channels)
+    used = [*model.channels, *model.input_channels, *model.nuisance_channels]
+    series_id = request.series_id or str(row.series_id)
+    given = load_series(context, series_id, used, model.input_channels, model.nuisance_channels)
     is_own = given.row.id == row.series_id
     held_out = tuple(row.document["training"]["test_steps"]) if is_own else (0, given.row.n_steps)
     start, stop = reference_steps(request.params, held_out, given.row.n_steps)

@@ -27,12 +27,13 @@ class SeriesInput:
     row: SeriesRow
     used: list[str]  # the columns of `segments`
     input_channels: list[str]  # those of `used` that are inputs
+    nuisance_channels: list[str]  # those that only contaminate what is observed
     segments: Segments
 
     @property
     def channels(self) -> list[str]:
         """What is observed, analysed, reconstructed and forecast."""
-        return [name for name in self.used if name not in self.input_channels]
+        return [n for n in self.used if n not in self.input_channels and n not in self.nuisance_channels]
 
     @property
     def values(self) -> list[np.ndarray]:
@@ -51,15 +52,19 @@ class SeriesInput:
 
 
 def load_series(
-    context: Context, series_id: str, channels: list[str] | None, input_channels: Sequence[str] = ()
+    context: Context,
+    series_id: str,
+    channels: list[str] | None,
+    input_channels: Sequence[str] = (),
+    nuisance_channels: Sequence[str] = (),
 ) -> SeriesInput:
-    """The series with all channels that are used. Raises UnknownChannel for an input that is not among them."""
+    """The series with all channels that are used. Raises UnknownChannel for an input or a nuisance that is not among them."""
     with context.database.read() as session:
         row = series.get(session, series_id, tenant=context.task.tenant)
     used = channels or list(row.channels)
-    separate(used, input_channels)
+    separate(used, input_channels, nuisance_channels)
     segments = context.patiently(lambda: series.load_segments(context.blobs, row, used))
-    return SeriesInput(row, used, list(input_channels), segments)
+    return SeriesInput(row, used, list(input_channels), list(nuisance_channels), segments)
 
 
 def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None) -> AnalysisRow | None:

@@ -13,7 +13,13 @@ def run(context: Context) -> Outcome:
     assert isinstance(request, ReconstructJob)
     return reconstruct(
         context,
-        load_series(context, request.series_id, request.channels, request.params.train.input_channels),
+        load_series(
+            context,
+            request.series_id,
+            request.channels,
+            request.params.train.input_channels,
+            request.params.train.nuisance_channels,
+        ),
         lyapunov=request.params.lyapunov,
         training=request.params.train,
         evaluation=request.params.evaluate,

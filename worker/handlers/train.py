@@ -13,7 +13,9 @@ from worker.handlers.reconstruction import ChosenAnalysis, reconstruct
 def run(context: Context) -> Outcome:
     request = context.request
     assert isinstance(request, TrainJob)
-    given = load_series(context, request.series_id, request.channels, request.params.input_channels)
+    given = load_series(
+        context, request.series_id, request.channels, request.params.input_channels, request.params.nuisance_channels
+    )
     return reconstruct(
         context,
         given,
