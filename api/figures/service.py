@@ -137,8 +137,8 @@ def _measured(services: Services, tenant: str, forecast: dict[str, Any]) -> Meas
     columns = stored_series.channel_indices(row, forecast["channels"])[:20]
     table = stored_series.load_values(services.blobs, row)
     chosen = select(row, table, columns, start, stop, MAX_MEASURED_POINTS)
-    times, values = zip(*chosen.blocks(), strict=True)
-    return Measured(np.concatenate(times), np.concatenate(values))
+    blocks = list(chosen.blocks())
+    return Measured(np.concatenate([b.times for b in blocks]), np.concatenate([b.values for b in blocks]))
 
 
 def _reference(services: Services, tenant: str, result: Result) -> tuple[LoadedModel, SeriesRow]:

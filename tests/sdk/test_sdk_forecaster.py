@@ -112,6 +112,41 @@ def test_quantiles_and_one_free_run(trained: Trained) -> None:
     np.testing.assert_allclose(forecaster.predict([1, 2]), after(rows(), 1, 2))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_tables_of_quantiles_and_intervals_are_those_of_sktime(trained: Trained, named: bool) -> None:
+    """Columns (variable, alpha) and (variable, coverage, end); a series without a name is the variable 0."""
+    trained.use(linear(DECAY, channels=["x", "y"], residual_std=np.full(2, 0.1)))  # type: ignore[attr-defined]
+    y = pd.DataFrame(rows(), columns=["x", "y"])
+    forecaster = AttractorForecaster(trained, dt=1.0).fit(y)
+    bands = forecaster.predict_quantiles([1, 2], alpha=[0.05, 0.95])
+    assert list(bands.columns) == [("x", 0.05), ("x", 0.95), ("y", 0.05), ("y", 0.95)]
+    assert list(bands.index) == [30, 31]
+    found = forecaster.predict_interval([1, 2], coverage=[0.5, 0.9])
+    assert list(found.columns[:4]) == [
+        ("x", 0.5, "lower"),
+        ("x", 0.5, "upper"),
+        ("x", 0.9, "lower"),
+        ("x", 0.9, "upper"),
+    ]
+    np.testing.assert_array_equal(found["y", 0.9, "lower"], bands["y", 0.05])
+    np.testing.assert_array_equal(found["y", 0.9, "upper"], bands["y", 0.95])
+    assert (found["x", 0.5, "upper"] < found["x", 0.9, "upper"]).all()
+    trained.use(linear(DECAY[:1], channels=["v"]))  # type: ignore[attr-defined]
+    single = AttractorForecaster(trained, dt=1.0).fit(pd.Series(rows()[:, 0], name="v" if named else None))
+    assert list(single.predict_quantiles(1, alpha=0.5).columns) == [("v" if named else 0, 0.5)]
+    with pytest.raises(ValueError, match="coverage"):
+        single.predict_interval(1, coverage=90)
+
+
+def test_intervals_of_an_array(trained: Trained) -> None:
+    trained.use(linear(DECAY, channels=["x", "y"], residual_std=np.full(2, 0.1)))  # type: ignore[attr-defined]
+    forecaster = AttractorForecaster(trained).fit(rows())
+    lower, upper = forecaster.predict_interval([1, 2])[0.9]
+    bands = forecaster.predict_quantiles([1, 2])
+    np.testing.assert_array_equal(lower, bands[0.05])
+    np.testing.assert_array_equal(upper, bands[0.95])
+
+
 def test_inputs_drive_it(trained: Trained) -> None:
     inputs = Inputs(["u"], np.zeros(1), np.ones(1), np.array([[1.0]]))
     trained.use(hand_made("plrnn", {"A": [0.5], "W": [[0.0]], "h": [0.0]}, channels=["v"], inputs=inputs))  # type: ignore[attr-defined]
@@ -129,8 +164,32 @@ def test_newer_observations_are_gone_on_from(trained: Trained) -> None:
     forecaster = AttractorForecaster(trained).fit(rows())
     newer = rows(40) * 2
     np.testing.assert_allclose(forecaster.update(newer).predict(1), after(newer, 1))
+    assert forecaster.cutoff == 69
     with pytest.raises(NotImplementedError):
         forecaster.update(newer, update_params=True)
+
+
+def test_a_batch_of_one_new_row_is_gone_on_from(trained: Trained) -> None:
+    """Three rows of context, of which the newest came alone; a batch that begins earlier replaces what was known."""
+    trained.use(linear(DECAY, channels=["v"], lags=[0, 2], mean=np.zeros(1), std=np.ones(1), residual_std=np.zeros(2)))  # type: ignore[attr-defined]
+    index = pd.DatetimeIndex(list(pd.date_range("2026-01-01", periods=31, freq="h")))
+    y = pd.Series(np.arange(31.0), index=index, name="v")
+    forecaster = AttractorForecaster(trained).fit(y[:30]).update(y[30:])
+    assert forecaster.cutoff == index[-1]
+    np.testing.assert_array_equal(forecaster._context[:, 0], [28, 29, 30])
+    assert list(forecaster.predict(1).index) == [index[-1] + pd.Timedelta("1h")]
+    assert forecaster.update(y[:20]).cutoff == index[19]
+    with pytest.raises(DataError, match="needs 3 rows"):
+        forecaster.update(y[:2])
+
+
+def test_scikit_learn_can_clone_it(trained: Trained) -> None:
+    """Its `clone` builds from get_params and insists on getting the same objects back."""
+    forecaster = AttractorForecaster(trained, train={"seeds": 2}).fit(rows())
+    params = forecaster.get_params(deep=False)
+    twin = type(forecaster)(**params)
+    assert all(twin.get_params(deep=False)[name] is value for name, value in params.items())
+    assert not twin.is_fitted
 
 
 def test_parameters_as_scikit_learn_has_them(trained: Trained) -> None:

@@ -19,7 +19,7 @@ GUIDE = ROOT / "docs" / "guides" / "python-client.md"
 
 def test_the_guides_lines_run(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     (tmp_path / "guide.py").write_text("\n".join(blocks))
     with serving(tmp_path / "data") as service:
         environment = os.environ | {"ATTRACTOR_URL": service.url, "PYTHONPATH": str(ROOT / "sdk" / "python")}
@@ -31,3 +31,7 @@ def test_the_guides_lines_run(tmp_path: Path) -> None:
     assert "periodic" in done.stdout
     assert "% training" in done.stdout
     assert "2026-01-01 00:02:30" in done.stdout
+    assert "'attractor', 'time-series'" in done.stdout
+    assert (tmp_path / "attractor.png").read_bytes()[:4] == b"\x89PNG"
+    assert "plotly" in (tmp_path / "spectrum.html").read_text()
+    assert all(end in done.stdout for end in ("lower", "upper"))

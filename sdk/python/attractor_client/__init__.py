@@ -7,7 +7,9 @@ model = client.reconstruct("lorenz63.csv", dt=0.01, time_unit="s").wait(progress
 print(model.forecast(horizon_steps=200).median)
 """
 
+from attractor_client._figures import Figure, FigureInfo
 from attractor_client._version import VERSION as __version__
+from attractor_client._webhooks import Delivery, Webhook
 from attractor_client.client import AsyncClient, Client
 from attractor_client.errors import (
     AttractorError,
@@ -51,9 +53,12 @@ __all__ = [
     "Conflict",
     "DataError",
     "DeadlineExceeded",
+    "Delivery",
     "ErrorItem",
     "Evaluation",
     "Event",
+    "Figure",
+    "FigureInfo",
     "Forecast",
     "InvalidRequest",
     "InvalidSeries",
@@ -75,5 +80,6 @@ __all__ = [
     "ServiceUnreachable",
     "TooLarge",
     "UnsupportedFormat",
+    "Webhook",
     "__version__",
 ]

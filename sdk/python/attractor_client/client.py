@@ -13,9 +13,11 @@ from attractor_client import _calls as calls
 from attractor_client import _options as options_of
 from attractor_client._documents import build
 from attractor_client._drivers import Asynchronous, Blocking
-from attractor_client._operations import Async, Bound, Listing, Operation, Sync, operation
+from attractor_client._figures import FigureCalls
+from attractor_client._operations import Async, Listing, Operation, Sync, operation
 from attractor_client._protocol import Policy, Request, Steps, call, page_after_page
 from attractor_client._version import VERSION
+from attractor_client._webhooks import WebhookCalls
 from attractor_client.errors import ConfigurationError
 from attractor_client.resources import AsyncJob, AsyncModel, AsyncSeries, Job, Model, Series
 from attractor_client.results import Analysis, Evaluation, Forecast, JobState, Sample
@@ -31,6 +33,7 @@ _COLLECTIONS = {
     "mdl": "models",
     "fct": "forecasts",
     "evl": "evaluations",
+    "whk": "webhooks",
 }
 _Function = Callable[Concatenate[Any, P], Steps[Any]]
 
@@ -83,7 +86,7 @@ def _all_forecasts(function: _Function[P]) -> Listing[P, Forecast, Forecast]:
     return Listing(function)
 
 
-class _Calls(Bound):
+class _Calls(FigureCalls, WebhookCalls):
     _types: dict[str, Any]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -1,4 +1,5 @@
-"""A forecaster with the conventions of sktime: fit(y, X, fh), predict(fh, X), predict_quantiles; it depends on nothing of it.
+"""A forecaster with the conventions of sktime: fit(y, X, fh), predict(fh, X), predict_interval, predict_quantiles,
+update, get_params and set_params; it depends on nothing of it.
 
     forecaster = AttractorForecaster(train={"budget_seconds": 20})
     forecaster.fit(y).predict(fh=[1, 2, 3])
@@ -100,12 +101,19 @@ class AttractorForecaster:
         return self
 
     def update(self, y: Any, X: Any = None, update_params: bool = False) -> Self:
-        """Go on from newer observations without training anew."""
+        """Go on from newer observations, the rows that have come since; training is not repeated.
+
+        y that begins before the cutoff replaces what was known.
+        """
         self._check_fitted()
         if update_params:
             raise NotImplementedError("training goes on with fit(y) on the whole series")
-        self._remember(y)
+        self._remember(y, goes_on=self._goes_on(y))
         return self
+
+    def _goes_on(self, y: Any) -> bool:
+        index = getattr(y, "index", None)
+        return self._index is None or (index is not None and len(index) > 0 and index[0] > self._index[-1])
 
     def predict(self, fh: Any = None, X: Any = None) -> Any:
         """The point forecast at the steps `fh` after the cutoff (1: the next), an int or several; of y's own kind.
@@ -116,11 +124,42 @@ class AttractorForecaster:
         return self._like_y(self._forecast(steps, X, []).median[steps - 1], steps)
 
     def predict_quantiles(self, fh: Any = None, X: Any = None, alpha: float | Sequence[float] = (0.05, 0.95)) -> Any:
-        """Quantiles of the ensemble: {alpha: values as `predict` has them}."""
+        """Quantiles of the ensemble: for pandas a table with the columns (variable, alpha), as sktime has it; for an array
+        {alpha: values as `predict` has them}."""
         steps = self._steps(fh)
         levels = [alpha] if isinstance(alpha, float | int) else list(alpha)
         found = self._forecast(steps, X, levels).quantiles
-        return {level: self._like_y(found[str(level)][steps - 1], steps) for level in levels}
+        values = {level: found[str(level)][steps - 1] for level in levels}
+        if self._index is None:
+            return {level: self._like_y(rows, steps) for level, rows in values.items()}
+        return self._table(steps, {(level,): rows for level, rows in values.items()})
+
+    def predict_interval(self, fh: Any = None, X: Any = None, coverage: float | Sequence[float] = 0.9) -> Any:
+        """Central intervals: for pandas a table with the columns (variable, coverage, "lower" or "upper"), as sktime has it;
+        for an array {coverage: (lower, upper)}."""
+        steps = self._steps(fh)
+        wanted = [coverage] if isinstance(coverage, float | int) else list(coverage)
+        if not all(0 < c < 1 for c in wanted):
+            raise ValueError(f"coverage lies between 0 and 1, not {coverage!r}")
+        ends = {(c, end): round(0.5 + side * c / 2, 10) for c in wanted for end, side in (("lower", -1), ("upper", 1))}
+        found = self._forecast(steps, X, sorted(set(ends.values()))).quantiles
+        values = {key: found[str(level)][steps - 1] for key, level in ends.items()}
+        if self._index is None:
+            like = {key: self._like_y(rows, steps) for key, rows in values.items()}
+            return {c: (like[c, "lower"], like[c, "upper"]) for c in wanted}
+        return self._table(steps, values)
+
+    def _table(self, steps: np.ndarray, values: dict[tuple[Any, ...], np.ndarray]) -> Any:
+        """A table whose columns are (variable, *key), variable by variable."""
+        import pandas as pd
+
+        names = (
+            list(self._like.columns) if self._like.ndim == 2 else [0 if self._like.name is None else self._like.name]
+        )
+        columns = {(name, *key): rows[:, i] for i, name in enumerate(names) for key, rows in values.items()}
+        table = pd.DataFrame(np.column_stack(list(columns.values())), index=_continued(self._index, steps))
+        table.columns = pd.MultiIndex.from_tuples(columns)
+        return table
 
     def _forecast(self, steps: np.ndarray, X: Any, quantiles: list[float]) -> Forecast:
         inputs = None if X is None else _values(X)[: int(steps.max())]
@@ -148,15 +187,19 @@ class AttractorForecaster:
             raise ValueError("fh counts steps after the last observation: whole numbers from 1 on")
         return steps
 
-    def _remember(self, y: Any) -> None:
+    def _remember(self, y: Any, *, goes_on: bool = False) -> None:
         """The last rows as the context of forecasts, and what the answers have to look like."""
-        values = _values(y)
-        if len(values) < self.local_model_.context_steps:
-            raise DataError(f"The model needs {self.local_model_.context_steps} rows to start from.")
-        self._context = values[-self.local_model_.context_steps :]
-        self._index = getattr(y, "index", None)
-        self._n_rows = len(values)
-        self._like: Any = y.iloc[:0] if self._index is not None else np.empty((0, *np.shape(y)[1:]))
+        values, needed, index = _values(y), self.local_model_.context_steps, getattr(y, "index", None)
+        seen = 0
+        if goes_on:
+            values, seen = np.concatenate([self._context, values]), self._n_rows
+            index = None if index is None else self._index[-2:].append(index)
+        if len(values) < needed:
+            raise DataError(f"The model needs {needed} rows to start from.")
+        self._n_rows: int = len(y) + seen
+        self._context: np.ndarray = values[-needed:]
+        self._index: Any = index
+        self._like: Any = y.iloc[:0] if index is not None else np.empty((0, *np.shape(y)[1:]))
 
     def _like_y(self, values: np.ndarray, steps: np.ndarray) -> Any:
         if self._index is None:
