@@ -141,6 +141,11 @@ class TrainingHistory(Document):
     train_steps: tuple[int, int] = Field(description="[start, stop) of the training part, in rows of the series.")
     validation_steps: tuple[int, int]
     test_steps: tuple[int, int] = Field(description="[start, stop) of the held-out part.")
+    test_parts: list[tuple[int, int]] = Field(
+        default_factory=list,
+        description="[start, stop) of each run of held-out rows without a gap: of a collection the bounds in `test_steps` may "
+        "enclose rows that trained.",
+    )
 
 
 class ValidPredictionTime(Document):

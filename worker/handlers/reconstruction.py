@@ -14,12 +14,13 @@ from domain.results import LyapunovAnalysis, ReconstructionReport, TrainingHisto
 from domain.specs import EvaluateSpec, LyapunovSpec, TrainSpec
 from dynamics.evaluation import evaluate
 from dynamics.lyapunov import analyze
+from dynamics.partition import partition
 from dynamics.reporting import Reporter
 from dynamics.training import train
 from models.trained import TrainedModel
 from store.tables import ArtifactRow, ModelRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, analysis_row, reference_steps
+from worker.handlers.inputs import SeriesInput, analysis_row, reference_runs
 from worker.stages import Stages
 
 EVALUATION_SECONDS = 5.0
@@ -53,7 +54,7 @@ def reconstruct(
     stages = Stages(context.reporter, expected)
     analysis = _analyse(stages, given, lyapunov, existing_analysis)
     model, history = _train(stages, given, training, analysis.found, context.threads)
-    report = _evaluate(given, model, history, evaluation, analysis.found.lambda_max, stages.reporter("evaluation"))
+    report = _evaluate(given, model, training, evaluation, analysis.found.lambda_max, stages.reporter("evaluation"))
     row, artifacts = _save(context, given, analysis, model, history, report)
     made = [analysis_row(analysis.id, given, analysis.found)] if analysis.is_new else []
     return Outcome(row, (*made, *artifacts))
@@ -88,6 +89,7 @@ def _train(
             analysis=analysis,
             reporter=reporter,
             threads=threads,
+            recordings=given.recordings,
         )
 
     return stages.run("training", work, dump=_dump_trained, load=_load_trained)
@@ -106,15 +108,15 @@ def _load_trained(data: bytes) -> tuple[TrainedModel, TrainingHistory]:
 def _evaluate(
     given: SeriesInput,
     model: TrainedModel,
-    history: TrainingHistory,
+    training: TrainSpec,
     spec: EvaluateSpec,
     lambda_max: Quantity,
     reporter: Reporter,
 ) -> ReconstructionReport:
     """The report on the held-out part, or on the validation part (with a warning) where nothing was held out."""
-    held_out = history.test_steps[0] < history.test_steps[1]
-    start, stop = reference_steps(spec, history.test_steps if held_out else history.validation_steps, given.row.n_steps)
-    observed, inputs = given.between(start, stop)
+    parts = partition([(first, first + len(rows)) for first, rows in given.segments], training, given.recordings)
+    runs = reference_runs(spec, parts.test or parts.validation, given.row.n_steps)
+    observed, inputs = given.within(runs)
     report = evaluate(
         model,
         observed,
@@ -122,10 +124,10 @@ def _evaluate(
         spec=spec,
         lambda_max=lambda_max.value,
         data_lambda_max=lambda_max,
-        reference_steps=(start, stop),
+        reference_steps=(runs[0][0], runs[-1][1]),
         reporter=reporter,
     )
-    if not held_out and spec.start_index is None:
+    if not parts.test and spec.start_index is None:
         report.warnings.append(Warning_(code="no_held_out_data", detail=NO_HELD_OUT))
     return report
 
