@@ -206,6 +206,7 @@ def _history(
         validation_steps=validation,
         test_steps=test,
         test_parts=[(first, first + len(values)) for first, values in parts.test],
+        validation_parts=[(first, first + len(values)) for first, values in parts.validation],
     )
 
 

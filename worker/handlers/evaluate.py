@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from domain.base import Quantity
 from domain.ids import new_id
 from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
 from store.tables import EvaluationRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_runs
+from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_runs, stated_runs
 
 
 def run(context: Context) -> Outcome:
@@ -21,7 +19,10 @@ def run(context: Context) -> Outcome:
     series_id = request.series_id or str(row.series_id)
     given = load_series(context, series_id, used, model.input_channels, model.nuisance_channels)
     is_own = given.row.id == row.series_id
-    held_out = _held_out(row.document["training"]) if is_own else [(0, given.row.n_steps)]
+    training = row.document["training"]
+    held_out = (
+        stated_runs(training.get("test_parts", []), training["test_steps"]) if is_own else [(0, given.row.n_steps)]
+    )
     runs = reference_runs(request.params, held_out, given.row.n_steps)
     observed, inputs = given.within(runs)
     lambda_max = _lambda_max(context, given, row.analysis_id if is_own else None)
@@ -33,6 +34,7 @@ def run(context: Context) -> Outcome:
         lambda_max=None if lambda_max is None else lambda_max.value,
         data_lambda_max=lambda_max,
         reference_steps=(runs[0][0], runs[-1][1]),
+        reference_parts=runs,
         reporter=context.reporter,
     )
     return Outcome(
@@ -43,12 +45,6 @@ def run(context: Context) -> Outcome:
             document=report.model_dump(mode="json") | {"channels": given.channels},
         )
     )
-
-
-def _held_out(training: dict[str, Any]) -> list[tuple[int, int]]:
-    """Runs of rows that the model has not seen; models of earlier releases know their bounds only."""
-    runs = training.get("test_parts") or [training["test_steps"]]
-    return [(start, stop) for start, stop in runs]
 
 
 def _lambda_max(context: Context, given: SeriesInput, analysis_id: str | None) -> Quantity | None:

@@ -95,6 +95,12 @@ def rows_between(segments: Segments, start: int, stop: int) -> Segments:
     return [(first, values) for first, values in cut if len(values)]
 
 
+def stated_runs(parts: Sequence[Sequence[int]], bounds: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of rows [start, stop) as a training history states them; those of earlier releases state their bounds only."""
+    found = [(int(start), int(stop)) for start, stop in parts or [bounds]]
+    return [(start, stop) for start, stop in found if start < stop]
+
+
 def reference_runs(spec: EvaluateSpec, default: Sequence[tuple[int, int]], n_steps: int) -> list[tuple[int, int]]:
     """Rows [start, stop) of a series of `n_steps` that a model is measured against: those asked for, or else `default`.
 

@@ -14,13 +14,12 @@ from domain.results import LyapunovAnalysis, ReconstructionReport, TrainingHisto
 from domain.specs import EvaluateSpec, LyapunovSpec, TrainSpec
 from dynamics.evaluation import evaluate
 from dynamics.lyapunov import analyze
-from dynamics.partition import partition
 from dynamics.reporting import Reporter
 from dynamics.training import train
 from models.trained import TrainedModel
 from store.tables import ArtifactRow, ModelRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, analysis_row, reference_runs
+from worker.handlers.inputs import SeriesInput, analysis_row, reference_runs, stated_runs
 from worker.stages import Stages
 
 EVALUATION_SECONDS = 5.0
@@ -54,7 +53,7 @@ def reconstruct(
     stages = Stages(context.reporter, expected)
     analysis = _analyse(stages, given, lyapunov, existing_analysis)
     model, history = _train(stages, given, training, analysis.found, context.threads)
-    report = _evaluate(given, model, training, evaluation, analysis.found.lambda_max, stages.reporter("evaluation"))
+    report = _evaluate(given, model, history, evaluation, analysis.found.lambda_max, stages.reporter("evaluation"))
     row, artifacts = _save(context, given, analysis, model, history, report)
     made = [analysis_row(analysis.id, given, analysis.found)] if analysis.is_new else []
     return Outcome(row, (*made, *artifacts))
@@ -108,14 +107,15 @@ def _load_trained(data: bytes) -> tuple[TrainedModel, TrainingHistory]:
 def _evaluate(
     given: SeriesInput,
     model: TrainedModel,
-    training: TrainSpec,
+    history: TrainingHistory,
     spec: EvaluateSpec,
     lambda_max: Quantity,
     reporter: Reporter,
 ) -> ReconstructionReport:
     """The report on the held-out part, or on the validation part (with a warning) where nothing was held out."""
-    parts = partition([(first, first + len(rows)) for first, rows in given.segments], training, given.recordings)
-    runs = reference_runs(spec, parts.test or parts.validation, given.row.n_steps)
+    held_out = stated_runs(history.test_parts, history.test_steps)
+    chosen_on = stated_runs(history.validation_parts, history.validation_steps)
+    runs = reference_runs(spec, held_out or chosen_on, given.row.n_steps)
     observed, inputs = given.within(runs)
     report = evaluate(
         model,
@@ -125,9 +125,10 @@ def _evaluate(
         lambda_max=lambda_max.value,
         data_lambda_max=lambda_max,
         reference_steps=(runs[0][0], runs[-1][1]),
+        reference_parts=runs,
         reporter=reporter,
     )
-    if not parts.test and spec.start_index is None:
+    if not held_out and spec.start_index is None:
         report.warnings.append(Warning_(code="no_held_out_data", detail=NO_HELD_OUT))
     return report
 
