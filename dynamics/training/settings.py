@@ -250,7 +250,7 @@ def _sequence_length(
         return spec.sequence_length
     longest = LONGEST_SEQUENCE if size < WIDE else LONGEST_SEQUENCE // 4
     if len(parts.train) > 1:
-        rows = _usual_rows([len(values) - lags[-1] for _, values in parts.train])
+        rows = _usual_rows([len(values) - lags[-1] for _, values in parts.train], history + 2 * SHORTEST_SEQUENCE)
     share = 2 if len(parts.train) >= MANY_PARTS else 4
     length = min(rows - 1, history + max(SHORTEST_SEQUENCE, min(longest, rows // share)))
     if history:
@@ -266,12 +266,12 @@ def _sequence_length(
     return length
 
 
-def _usual_rows(lengths: list[int]) -> int:
-    """The length that stretches with nine tenths of all rows reach, where a sequence fits into it; else the longest."""
+def _usual_rows(lengths: list[int], least: int) -> int:
+    """The length that stretches with nine tenths of all rows reach, where it is more than `least`; else the longest."""
     ordered = sorted(lengths, reverse=True)
     held = np.cumsum(ordered)
     usual = ordered[int(np.searchsorted(held, 0.9 * held[-1]))]
-    return usual if usual > 2 * SHORTEST_SEQUENCE else ordered[0]
+    return usual if usual > least else ordered[0]
 
 
 def unused_recordings(train: Segments, settings: Settings, recordings: Sequence[Recording]) -> dict[str, str]:
