@@ -28,7 +28,7 @@ function gaussian(seed) {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** [file, fields] of Lorenz-63, 10,000 steps on the attractor, noise of 5 % of each channel's standard deviation. */
+/** [files, fields] of Lorenz-63, 10,000 steps on the attractor, noise of 5 % of each channel's standard deviation. */
 export function lorenzSample() {
   const noise = gaussian(63);
   const std = [7.9, 9.0, 8.6];
@@ -39,5 +39,5 @@ export function lorenzSample() {
     u = step(u);
     rows.push(u.map((v, k) => (v + 0.05 * std[k] * noise()).toFixed(6)).join(","));
   }
-  return [new File([rows.join("\n")], "lorenz63.csv", { type: "text/csv" }), { dt: String(DT), time_unit: "s", name: "Lorenz-63 with 5 % noise" }];
+  return [[new File([rows.join("\n")], "lorenz63.csv", { type: "text/csv" })], { dt: String(DT), time_unit: "s", name: "Lorenz-63 with 5 % noise" }];
 }
