@@ -2,7 +2,7 @@
 import { get, uploadSeries } from "./api.js";
 import { el, field, problemBox } from "./dom.js";
 import { badRows, previewOf } from "./preview.js";
-import { lorenzSample } from "./sample.js";
+import { samplesCard } from "./samples.js";
 import { schemaForm } from "./schemaform.js";
 
 const MISSING = [
@@ -78,14 +78,13 @@ export function homeView(context) {
     return el("p.inline", {}, MISSING.slice(1).map(([policy, text]) => el("button", { type: "button", onclick: again(policy) }, text[0].toUpperCase() + text.slice(1))));
   }
 
-  const sample = el("button", { type: "button", onclick: () => send(...lorenzSample()) }, "Use a sample instead");
   return el(
     "div",
     {},
     el("h1", {}, "What system made this series?"),
     el("p.lead", {}, "Upload measurements. You get their Lyapunov spectrum, a recurrent network that reconstructs the dynamics behind them, and forecasts that say how far they can be trusted."),
     el("section.card", {}, form, outcome),
-    el("p.fine", {}, "No data at hand? ", sample, " The Lorenz system, 10,000 steps with 5 % observation noise, made in this page."),
+    samplesCard(context),
   );
 }
 

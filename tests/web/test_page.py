@@ -266,7 +266,7 @@ def test_a_file_can_be_dropped(page: Page) -> None:
             drop.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
         }"""
     )
-    expect(page.get_by_text("dropped.csv")).to_be_visible()
+    expect(page.get_by_text("dropped.csv (6 B)")).to_be_visible()
     expect(page.get_by_role("button", name="Upload and check")).to_be_enabled()
 
 
@@ -285,10 +285,12 @@ def test_a_running_job_can_be_canceled_by_keyboard(page: Page, lorenz_csv: Path)
     expect(page.locator(".badge", has_text=re.compile("^canceled$")).first).to_be_visible()
 
 
-def test_the_sample_series_is_what_it_says(page: Page) -> None:
+def test_samples_are_one_click_away(page: Page) -> None:
     page.goto("/")
-    page.get_by_role("button", name="Use a sample instead").click()
-    expect(page.get_by_role("heading", name="Lorenz-63 with 5 % noise")).to_be_visible()
+    names = [sample["title"] for sample in page.request.get("/v1/samples").json()["data"]]
+    expect(page.get_by_role("button", name=re.compile("^Try it: "))).to_have_count(len(names))
+    page.get_by_role("button", name="Try it: Lorenz-63").click()
+    expect(page.get_by_role("heading", level=1, name="Lorenz-63")).to_be_visible()
     channels = page.get_by_role("region", name="Channels")
     means = [
         float(row.get_by_role("cell").nth(3).inner_text().replace("−", "-"))
