@@ -31,6 +31,7 @@ from api.middleware import Envelope
 from api.models.endpoints import router as models
 from api.models.service import make_loader
 from api.origins import OtherPages
+from api.reports.endpoints import router as reports
 from api.samples.endpoints import router as samples
 from api.series.endpoints import router as series
 from api.settings import ApiSettings
@@ -150,6 +151,7 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
         figures,
         capabilities,
         samples,
+        reports,
         keys,
         webhooks,
         health,

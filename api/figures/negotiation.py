@@ -29,18 +29,18 @@ def choose(asked: FigureFormat | None, accept: str) -> tuple[FigureFormat, str]:
     """Format and media type: `?format=` wins, else the preferred one of Accept (RFC 9110, 12.5.1) that there is; NotAcceptable if none."""
     if asked is not None:
         return asked, _OWN[asked]
-    ranked = sorted(((_quality(part), -i, part) for i, part in enumerate(accept.split(","))), reverse=True)
-    for quality, _, part in ranked:
+    ranked = sorted(((quality(part), -i, part) for i, part in enumerate(accept.split(","))), reverse=True)
+    for weight, _, part in ranked:
         name = part.partition(";")[0].strip().lower()
         media_type = _WILD.get(name, name)
-        if quality > 0 and media_type in MEDIA_TYPES:
+        if weight > 0 and media_type in MEDIA_TYPES:
             return MEDIA_TYPES[media_type], media_type
     raise NotAcceptable(
         f"A figure is not to be had as {accept[:100]!r}: ask for {', '.join(MEDIA_TYPES)}, or use ?format=plotly, png or svg."
     )
 
 
-def _quality(media_range: str) -> float:
+def quality(media_range: str) -> float:
     """The weight `q` of a media range; 1 where there is none, 0 where it is nonsense."""
     for parameter in media_range.split(";")[1:]:
         name, _, value = parameter.strip().partition("=")

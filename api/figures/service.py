@@ -104,12 +104,17 @@ def _reason(services: Services, tenant: str, result: Result, definition: Definit
 def build(services: Services, tenant: str, resource: str, id: str, name: str) -> Figure:
     """The description of a figure. Raises NotFound, with the names there are or the reason why this one is not."""
     result = load(services, tenant, resource, id)
-    definition = find(resource, name)
+    return figure_of(services, tenant, result, name, id)
+
+
+def figure_of(services: Services, tenant: str, result: Result, name: str, id: str = "") -> Figure:
+    """A figure of a result that is at hand. Raises NotFound, as `build`."""
+    definition = find(result.resource, name)
     if definition is None:
-        names = ", ".join(d.name for d in DEFINITIONS[resource])
-        raise NotFound(f"There is no figure {name[:60]!r} of {resource} {id}: its figures are {names}.")
+        names = ", ".join(d.name for d in DEFINITIONS[result.resource])
+        raise NotFound(f"There is no figure {name[:60]!r} of {result.resource} {id}: its figures are {names}.")
     if (reason := _reason(services, tenant, result, definition)) is not None:
-        raise NotFound(f"The {resource} {id} has no figure {name}: {reason}")
+        raise NotFound(f"The {result.resource} {id} has no figure {name}: {reason}")
     made_by = result.model or {}
     sources = Sources(
         document=result.document,
@@ -158,14 +163,14 @@ def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
 
     loaded, row = _reference(services, tenant, result)
     model, report = loaded.trained, result.document.get("report") or result.document
+    start, stop = report["reference_steps"]
+    stop = min(stop, start + MAX_GROWTH_ROWS)
     table = stored_series.load_values(services.blobs, row)
-    parts, left = [], MAX_GROWTH_ROWS
-    for start, stop in report.get("reference_parts") or [report["reference_steps"]]:
-        for segment in (Segment.model_validate(s) for s in row.profile["segments"]):
-            first, last = max(start, segment.start), min(stop, segment.stop, max(start, segment.start) + left)
-            if last > first:
-                parts.append(np.array(table[first:last], dtype=np.float64))
-                left -= last - first
+    parts = []
+    for segment in (Segment.model_validate(s) for s in row.profile["segments"]):
+        first, last = max(start, segment.start), min(stop, segment.stop)
+        if last > first:
+            parts.append(np.array(table[first:last], dtype=np.float64))
     observed = stored_series.channel_indices(row, model.channels)
     driving = stored_series.channel_indices(row, model.input_channels) if model.input_channels else None
     rate = ((result.analysis or {}).get("lambda_max") or {}).get("value") or 0.0

@@ -48,6 +48,21 @@ def answer(
     model = services.load_model(tenant, model_id)
     if not now or not is_small(services, model, spec):
         return None
+    result, used = _computed(services, tenant, model, spec, series_id)
+    return _keep(services, tenant, model, used, result)
+
+
+def compute(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec) -> ForecastResult:
+    """A forecast from the model's own series that is not kept. InvalidParameters where it is too long to be waited for."""
+    if not is_small(services, model, spec):
+        raise InvalidParameters("It would take longer than a forecast that is answered at once may.")
+    return _computed(services, tenant, model, spec, None)[0]
+
+
+def _computed(
+    services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
+) -> tuple[ForecastResult, str | None]:
+    """The forecast, and the series that it starts from, if any."""
     given = _given(services, tenant, model, spec, series_id)
     result = forecast(
         model.trained,
@@ -57,7 +72,7 @@ def answer(
         predictability=model.predictability,
         inputs=given.inputs,
     )
-    return _keep(services, tenant, model, given.series_id, result)
+    return result, given.series_id
 
 
 def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:

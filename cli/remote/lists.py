@@ -128,6 +128,23 @@ def download_model(
         )
 
 
+@models_app.command("report")
+def report_model(
+    id: ModelId,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", dir_okay=False, help="Where to; its ending says as what: .html or .pdf.")
+    ] = Path("report.html"),
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Save a report to hand on: data, analysis, training, measures, a forecast, settings and sources in one file."""
+    if output.suffix.lower() not in (".html", ".pdf"):
+        raise typer.BadParameter("must end in .html or .pdf.", param_hint="--output")
+    with session(url, key, as_json=False) as now:
+        now.client.model(id).save_report(output)
+        now.out.print(f"{output}: {output.stat().st_size:,} bytes", highlight=False)
+
+
 @models_app.command("delete")
 def delete_model(id: ModelId, url: Url = None, key: Key = None) -> None:
     """Delete a model and what belongs to it."""

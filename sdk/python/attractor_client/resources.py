@@ -209,6 +209,17 @@ class _Model(ModelFields, _Resource):
         return calls.predictability(known, self.time_unit, self.dt)
 
     @operation
+    def save_report(self, path: str | Path, *, timeout: float | None = None) -> Steps[Path]:
+        """Write the model's report to `path`, whose ending says as what: .html or .pdf. Answers the path."""
+        path = Path(path)
+        form = path.suffix.lower().removeprefix(".")
+        if form not in ("html", "pdf"):
+            raise ValueError(f"{str(path)!r} must end in .html or .pdf")
+        request = Request("GET", f"/v1/models/{self.id}/report", params={"format": form})
+        path.write_bytes((yield from call(self._policy, request, timeout)).content)
+        return path
+
+    @operation
     def delete(self) -> Steps[None]:
         """Delete the model, its files and its forecasts."""
         yield from call(self._policy, Request("DELETE", f"/v1/models/{self.id}"))
