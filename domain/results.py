@@ -141,6 +141,14 @@ class TrainingHistory(Document):
     train_steps: tuple[int, int] = Field(description="[start, stop) of the training part, in rows of the series.")
     validation_steps: tuple[int, int]
     test_steps: tuple[int, int] = Field(description="[start, stop) of the held-out part.")
+    test_parts: list[tuple[int, int]] = Field(
+        default_factory=list,
+        description="[start, stop) of each run of held-out rows without a gap: of a collection the bounds in `test_steps` may "
+        "enclose rows that trained.",
+    )
+    validation_parts: list[tuple[int, int]] = Field(
+        default_factory=list, description="The same of the validation part."
+    )
 
 
 class ValidPredictionTime(Document):
@@ -196,6 +204,9 @@ class ReconstructionReport(Document):
         description="lambda_max of the data's analysis against the model's; null in reports older than it.",
     )
     reference_steps: tuple[int, int] = Field(description="[start, stop) of the held-out rows used.")
+    reference_parts: list[tuple[int, int]] = Field(
+        default_factory=list, description="[start, stop) of each of several runs of them, as a collection has."
+    )
     warnings: list[Warning_] = Field(default_factory=list)
     samples: dict[str, Any] = Field(
         default_factory=dict,

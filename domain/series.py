@@ -76,6 +76,9 @@ class Recording(Document):
     stop: int
     time_start: float
 
+    def holds(self, row: int) -> bool:
+        return self.start <= row < self.stop
+
 
 class ChannelProfile(Document):
     name: str

@@ -127,6 +127,11 @@ class TrainSpec(Spec):
         lt=0.9,
         description="Tail of the series held out for the report; never seen in training or selection.",
     )
+    split: Auto | Literal["series", "each", "recordings"] = Field(
+        default="auto",
+        description="Of a collection: what the fractions are of. `series`: of all rows, end to end; `each`: of every recording; "
+        "`recordings`: whole recordings, the last ones. `auto`: each, or recordings where there are 20 or more.",
+    )
     standardize: bool = Field(
         default=True, description="Train on observed channels of mean 0 and std 1 (inputs always are)."
     )

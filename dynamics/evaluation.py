@@ -6,6 +6,7 @@ Protocol, variants and the rules of the verdict: docs/science/measures.md.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from dynamics.judgement import Findings, judge
 from dynamics.kernels import free_run, lyapunov_qr
 from dynamics.measures import (
     MAX_BINNED_CHANNELS,
-    d_h,
+    d_h_floor,
+    d_h_pooled,
     d_stsp,
     d_stsp_all,
     d_stsp_binned,
     prediction_error,
     valid_prediction_time,
+    window_steps,
 )
 from dynamics.model_spectrum import driven_spectrum, model_spectrum
 from dynamics.references import (
@@ -60,6 +63,7 @@ def evaluate(
     spec: EvaluateSpec,
     lambda_max: float | None,
     reference_steps: tuple[int, int],
+    reference_parts: Sequence[tuple[int, int]] = (),
     data_lambda_max: Quantity | None = None,
     reporter: Reporter | None = None,
 ) -> ReconstructionReport:
@@ -117,6 +121,7 @@ def evaluate(
         kaplan_yorke_dimension=dimension,
         lambda_max_comparison=compare_lambda_max(data_lambda_max, spectrum, driven=model.inputs is not None),
         reference_steps=reference_steps,
+        reference_parts=list(reference_parts) if len(reference_parts) > 1 else [],
         warnings=warnings,
         samples=_samples(model, runs),
         seconds=time.perf_counter() - began,
@@ -127,7 +132,7 @@ def _attractor_measures(
     model: TrainedModel, reference: Reference, runs: Runs, reporter: Reporter
 ) -> tuple[Measure, Measure | None, Measure]:
     """d_stsp, its long variant where the reference is short, and d_h: medians over the runs, with floors."""
-    x, contiguous = runs.truth, runs.contiguous
+    x, pieces = runs.truth, [runs.truth[piece] for piece in runs.pieces]
     binned = model.n_observed <= MAX_BINNED_CHANNELS
     if (reason := _nothing_measured(reference, runs)) is not None:
         no_stsp = Measure(reason=reason, variant="binned-30" if binned else "gmm-1.0")
@@ -138,20 +143,21 @@ def _attractor_measures(
     for b in range(N_STARTS):
         reporter.check()
         y = runs.observed[:, b]
-        spectral.append(d_h(contiguous, y[runs.contiguous_rows]))
+        spectral.append(d_h_pooled(pieces, [y[piece] for piece in runs.pieces]))
         if binned and reference.inputs is None:
             long.append(d_stsp_binned(x, _with_noise(model, y, b)))
     reporter.check()
     settings: dict[str, Any] = {"starts": N_STARTS, "dropped_steps": runs.dropped}
     if reference.inputs is not None:
         settings["inputs"] = "recorded, from starts in the first quarter of each segment to its end"
-    half, half_contiguous = len(x) // 2, len(contiguous) // 2
+    half = len(x) // 2
     floor = d_stsp(x[:half], x[half : 2 * half]).value
-    floor_h = d_h(contiguous[:half_contiguous], contiguous[half_contiguous : 2 * half_contiguous]).value
+    window = window_steps([len(piece) for piece in pieces])
+    compared = window * sum(len(piece) // window for piece in pieces)
     return (
         _over_runs(stsp, settings | {"generated_steps": len(x)}, floor),
         _long_measure(model, long, x, runs) if long else None,
-        _over_runs(spectral, settings | {"generated_steps": len(contiguous)}, floor_h),
+        _over_runs(spectral, settings | {"generated_steps": compared}, d_h_floor(pieces).value),
     )
 
 

@@ -112,9 +112,12 @@ def _wrong(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidP
 
 
 def recorded_from(segments: Sequence[Segment], start: ForecastStart, n_steps: int) -> slice:
-    """Rows of a stored series from a forecast's start to its end or the next gap: what is known of the inputs in it."""
+    """Rows of a stored series from a forecast's start to the end of its segment: what is known of the inputs in it.
+
+    A forecast that starts where one segment ends and the next begins belongs to the first, whose rows lead to it.
+    """
     assert start.index is not None
-    stop = next((s.stop for s in segments if s.start <= start.index < s.stop), start.index)
+    stop = next((s.stop for s in segments if s.start < start.index <= s.stop), start.index)
     return slice(start.index, min(stop, start.index + n_steps))
 
 

@@ -87,8 +87,7 @@ class Runs:
     fates: list[Fate]  # of each run
     dropped: int
     truth: np.ndarray  # (T, N_e) rows of the reference that the first T steps are compared with
-    contiguous: np.ndarray  # (T', N_e) the longest part of `truth` without a gap
-    contiguous_rows: slice  # the steps that are compared with it
+    pieces: list[slice]  # the parts of `truth` without a gap, and the steps that are compared with them
 
 
 def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -> Runs:
@@ -103,8 +102,7 @@ def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -> 
     observed, states = _run(model, starts, dropped + n_steps, None, reporter)
     fates = [_fate(observed[:, b], reference.pooled) for b in range(N_STARTS)]
     alive = np.concatenate([s[[fate != "diverged" for fate in fates]] for s in states])
-    contiguous = reference.longest
-    return Runs(observed[dropped:], alive, fates, dropped, reference.pooled, contiguous, slice(0, len(contiguous)))
+    return Runs(observed[dropped:], alive, fates, dropped, reference.pooled, _end_to_end(reference.segments))
 
 
 def driven_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -> Runs:
@@ -131,13 +129,16 @@ def driven_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -
     if not parts:
         empty = np.empty((0, model.n_observed))
         none: list[Fate] = ["ok"] * N_STARTS
-        return Runs(np.empty((0, N_STARTS, model.n_observed)), np.empty((0, 0)), none, 0, empty, empty, slice(0, 0))
+        return Runs(np.empty((0, N_STARTS, model.n_observed)), np.empty((0, 0)), none, 0, empty, [slice(0, 0)])
     every, truth = np.concatenate(parts), np.concatenate(truths)
     fates = [_fate(every[:, b], truth) for b in range(N_STARTS)]
-    longest = max(range(len(truths)), key=lambda i: len(truths[i]))
-    first = sum(len(t) for t in truths[:longest])
-    rows_of_longest = slice(first, first + len(truths[longest]))
-    return Runs(every, np.empty((0, 0)), fates, dropped, truth, truths[longest], rows_of_longest)
+    return Runs(every, np.empty((0, 0)), fates, dropped, truth, _end_to_end(truths))
+
+
+def _end_to_end(parts: list[np.ndarray]) -> list[slice]:
+    """Where each part is once they are laid end to end."""
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    return [slice(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
 
 
 def _run(

@@ -43,12 +43,12 @@ export async function request(method, path, { json, headers = {} } = {}) {
 export const get = (path) => request("GET", path);
 export const post = (path, json) => request("POST", path, { json });
 
-/** Uploads a file with its fields. XMLHttpRequest, because fetch reports no upload progress. */
-export async function uploadSeries(file, fields, onFraction) {
+/** Uploads files (several: recordings of one series) with their fields. XMLHttpRequest, because fetch reports no upload progress. */
+export async function uploadSeries(files, fields, onFraction) {
   await get("/v1/me"); // who has no key yet is asked for it before the file is sent
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) if (value !== "") form.append(name, value);
-  form.append("file", file, file.name);
+  for (const file of files) form.append("file", file, file.name);
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", "/v1/series");

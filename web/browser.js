@@ -18,16 +18,16 @@ async function rowsOf(series, names, start, stop, signal) {
 }
 
 /** Rows that the audit names, as stretches of time to be marked in the curves. */
-function marksOf(series, data) {
+function marksOf(series, data, dt) {
   const rowTimes = data.rows ?? data.time.map((_, i) => data.start + i);
   const time = (row) => {
     const i = rowTimes.findIndex((r) => r >= row);
-    return i < 0 ? null : data.time[i] - (rowTimes[i] - row) * series.dt;
+    return i < 0 ? null : data.time[i] - (rowTimes[i] - row) * dt;
   };
   return series.profile.issues.flatMap((issue) => issue.rows.filter((r) => r >= data.start && r < data.stop).map((row) => {
     const at = time(row);
     const least = ((data.time[data.time.length - 1] - data.time[0]) || 1) * 0.002;
-    return at === null ? null : { from: at - Math.max(series.dt / 2, least), to: at + Math.max(series.dt / 2, least) };
+    return at === null ? null : { from: at - Math.max(dt / 2, least), to: at + Math.max(dt / 2, least) };
   })).filter(Boolean);
 }
 
@@ -54,11 +54,16 @@ export function seriesBrowser(series, context) {
     return [first, first + length];
   }
 
+  // Recordings have clocks of their own: a collection is drawn over its rows.
+  const collection = (series.profile.recordings?.length ?? 0) > 1;
+  const xLabel = collection ? `row, ${series.profile.recordings.length} recordings end to end` : `time${series.time_unit ? ` in ${series.time_unit === "step" ? "steps" : series.time_unit}` : ""}`;
+
   async function load(from, to) {
     pending?.abort();
     pending = new AbortController();
     try {
       const found = await rowsOf(series, names, from, to, pending.signal);
+      if (collection) found.time = found.rows ?? found.time.map((_, i) => found.start + i);
       [data, start, stop] = [found, from, to];
       draw();
     } catch (problem) {
@@ -67,9 +72,9 @@ export function seriesBrowser(series, context) {
   }
 
   function draw() {
-    const marks = marksOf(series, data);
+    const marks = marksOf(series, data, collection ? 1 : series.dt);
     const panels = data.channels.map((name, k) => ({ label: name, marks, lines: [{ x: data.time, y: data.values.map((row) => row[k]) }] }));
-    const description = curves({ panels, xLabel: `time in ${series.time_unit || "steps"}`, height: 130 });
+    const description = curves({ panels, xLabel, height: 130 });
     paper.className = "";
     paper.removeAttribute("aria-busy");
     paper.replaceChildren(plot(description, { onZoom: (range) => load(...rowsIn(range)), titled: false }));

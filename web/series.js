@@ -1,25 +1,35 @@
-// A stored series: what the audit found, a look at the data, and the start of a reconstruction.
-import { get, post } from "./api.js";
-import { el, field, num, plural, problemBox, table, withUnit } from "./dom.js";
+// A stored series: a look at the data, what the audit found, and the start of a job.
+import { get } from "./api.js";
 import { seriesBrowser } from "./browser.js";
+import { el, num, plural, table, when, withUnit } from "./dom.js";
 import { tableFiles } from "./files.js";
+import { auditedRows } from "./preview.js";
+import { startForm } from "./start.js";
+
+const SHOWN_ROWS = 8; // rows named by the audit that are shown with their neighbours
 
 export async function seriesView(context, id) {
   const series = await get(`/v1/series/${id}`);
   const { profile } = series;
+  const found = await auditCard(series);
+  const serious = profile.issues.some((issue) => issue.severity !== "info");
+  const recordings = profile.recordings?.length ? ` in ${plural(profile.recordings.length, "recording")}` : "";
   return el(
     "div",
     {},
     el("p.fine", {}, "Series"),
     el("h1", {}, series.name || id),
-    el("p", {}, `${plural(profile.n_steps, "step")} of ${plural(profile.n_channels, "channel")}, one every ${withUnit(series.dt, series.time_unit)}; ${withUnit(profile.duration, series.time_unit)} in all.`),
-    startForm(context, series),
-    auditCard(series),
-    previewCard(series, context),
+    el("p", {}, `${plural(profile.n_steps, "step")} of ${plural(profile.n_channels, "channel")}${recordings}, one every ${withUnit(series.dt, series.time_unit)}; ${withUnit(profile.duration, series.time_unit)} in all.`),
+    serious ? found : null,
+    await startForm(context, series),
+    el("section.card", {}, el("h2", {}, "The series"), seriesBrowser(series, context), el("p.fine", {}, "Download: ", tableFiles(`/v1/series/${id}/data`, id))),
+    serious ? null : found,
+    await resultsCard(id),
   );
 }
 
-function auditCard({ profile }) {
+async function auditCard(series) {
+  const { profile } = series;
   const issues = profile.issues.map((issue) =>
     el(
       `div.issue.${issue.severity}`,
@@ -38,6 +48,7 @@ function auditCard({ profile }) {
     el("h2", {}, "What the audit found"),
     issues.length ? issues : el("p", {}, "Nothing to complain of: evenly sampled, no gaps, no missing values."),
     segments,
+    await namedRows(series),
     table(
       ["Channel", "Minimum", "Maximum", "Mean", "Standard deviation", "Missing", "Distinct values"],
       profile.channels.map((c) => [c.name, num(c.minimum, 4), num(c.maximum, 4), num(c.mean, 4), num(c.std, 4), num(c.n_missing), c.n_unique >= 1000 ? "1,000 or more" : num(c.n_unique)]),
@@ -46,100 +57,48 @@ function auditCard({ profile }) {
   );
 }
 
-function previewCard(series, context) {
-  return el(
-    "section.card",
-    {},
-    el("h2", {}, "The series"),
-    seriesBrowser(series, context),
-    el("p.fine", {}, "Download: ", tableFiles(`/v1/series/${series.id}/data`, series.id)),
-  );
-}
-
-function startForm(context, series) {
-  const outcome = el("div");
-  const names = series.profile.channels.map((c) => c.name);
-  const button = el("button.primary", { type: "submit" }, "Start reconstruction");
-  const form = el("form", {}, names.length > 1 ? channelChecks(names) : null, outcome, button, advanced(names));
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    try {
-      const job = await post("/v1/jobs", reconstruction(series.id, names, new FormData(form)));
-      context.go(job.id);
-    } catch (problem) {
-      outcome.replaceChildren(problemBox(problem));
-    } finally {
-      button.disabled = false;
-    }
-  });
-  return el(
-    "section.card",
-    {},
-    el("h2", {}, "Reconstruct the system"),
-    el("p", {}, "Measures the Lyapunov spectrum, tunes teacher forcing by it, trains several networks, keeps the best and judges it on held-out data."),
-    form,
-  );
-}
-
-function channelChecks(names) {
-  return el(
-    "fieldset",
-    {},
-    el("legend", {}, "Channels"),
-    el("div.checks", { tabindex: names.length > 20 ? "0" : null }, names.map((name) => el("label", {}, el("input", { type: "checkbox", name: "channels", value: name, checked: true }), ` ${name}`))),
-  );
-}
-
-const ARCHITECTURES = ["auto", "clipped-shplrnn", "shplrnn", "plrnn", "mean-centered-plrnn", "clipped-plrnn", "dend-plrnn", "clipped-dend-plrnn", "al-rnn", "deep-plrnn", "vanilla-rnn", "lstm", "gru"];
-
-function advanced(names) {
-  const detail = el("div");
-  const forcing = el("select", { name: "forcing", onchange: () => detail.replaceChildren(...(FORCING_FIELDS[forcing.value]?.() ?? [])) }, [
-    el("option", { value: "auto" }, "automatic"),
-    el("option", { value: "gtf" }, "generalised (blend by α)"),
-    el("option", { value: "stf" }, "sparse (every τ steps)"),
-    el("option", { value: "none" }, "none (for comparison)"),
-  ]);
-  return el(
-    "details",
-    {},
-    el("summary", {}, "Advanced"),
-    el(
-      "div.fields",
-      {},
-      field("Architecture", el("select", { name: "architecture" }, ARCHITECTURES.map((name) => el("option", { value: name }, name === "auto" ? "automatic" : name)))),
-      field("Teacher forcing", forcing),
-      detail,
-      names.length > 1 ? field("Inputs", el("select", { name: "inputs", multiple: true, size: Math.min(5, names.length) }, names.map((name) => el("option", { value: name }, name))), "channels that drive the system from outside: given in a forecast, not forecast") : null,
-      field("Training budget", el("input", { name: "budget_seconds", type: "number", min: "1", max: "86400", step: "any", placeholder: "30" }), "seconds"),
-      field("Hidden units", el("input", { name: "hidden_dim", type: "number", min: "1", max: "2048", placeholder: "automatic" })),
-      field("Training runs", el("input", { name: "seeds", type: "number", min: "1", max: "64", placeholder: "automatic" }), "the best on validation data is kept"),
-      field("Seed", el("input", { name: "seed", type: "number", min: "0", placeholder: "0" }), "the same seed gives the same model"),
-    ),
-  );
-}
-
-const FORCING_FIELDS = {
-  gtf: () => [field("α", el("input", { name: "alpha", type: "number", min: "0", max: "1", step: "any", placeholder: "from the spectrum" }), "0 is free running, 1 full forcing")],
-  stf: () => [field("τ", el("input", { name: "interval_steps", type: "number", min: "1", placeholder: "from the spectrum" }), "steps between forcings")],
-};
-
-/** The request for a job; what was left empty is left to the service. */
-function reconstruction(seriesId, names, form) {
-  const train = {};
-  const architecture = form.get("architecture");
-  if (architecture !== "auto") train.architecture = architecture;
-  for (const name of ["budget_seconds", "hidden_dim", "seeds", "seed"]) if (form.get(name)) train[name] = Number(form.get(name));
-  const kind = form.get("forcing");
-  if (kind !== "auto") {
-    train.forcing = { kind };
-    for (const name of ["alpha", "interval_steps"]) if (form.get(name)) train.forcing[name] = Number(form.get(name));
+/** The rows that issues name, as they are stored, between their neighbours; the cells that an issue speaks of are marked. */
+async function namedRows(series) {
+  const { profile, channels } = series;
+  const wrong = new Map(); // row -> channels, null for all
+  for (const issue of profile.issues) {
+    const column = issue.pointer?.startsWith("/columns/") ? channels.indexOf(issue.pointer.slice(9)) : -1;
+    for (const row of issue.rows) wrong.set(row, column < 0 ? null : [...(wrong.get(row) ?? []), column]);
   }
-  const request = { kind: "reconstruct", series_id: seriesId, params: { train } };
-  const inputs = form.getAll("inputs");
-  if (inputs.length) train.input_channels = inputs;
-  const picked = form.getAll("channels");
-  if (names.length > 1 && picked.length < names.length) request.channels = picked;
-  return request;
+  const rows = [...wrong.keys()].sort((a, b) => a - b).slice(0, SHOWN_ROWS);
+  if (!rows.length) return null;
+  const wanted = new Map();
+  for (const row of rows) for (const n of [row - 1, row, row + 1]) if (n >= 0 && n < profile.n_steps) wanted.set(n, null);
+  await Promise.all(stretches([...wanted.keys()].sort((a, b) => a - b)).map(async ([start, stop]) => {
+    const { values } = await get(`/v1/series/${series.id}/data?format=json&start=${start}&stop=${stop}`);
+    values.forEach((row, i) => wanted.set(start + i, row.map((v) => (v === null ? "" : num(v, 6)))));
+  }));
+  const numbered = [...wanted].sort(([a], [b]) => a - b);
+  const empty = (n) => wanted.get(n).map((cell, k) => (cell === "" ? k : -1)).filter((k) => k >= 0);
+  const isBad = (n, k) => {
+    if (!wrong.has(n)) return false;
+    const named = wrong.get(n) ?? (empty(n).length ? empty(n) : null);
+    return named === null || named.includes(k);
+  };
+  return auditedRows(channels, numbered, isBad);
+}
+
+/** [start, stop) of every run of neighbouring numbers. */
+function stretches(rows) {
+  const runs = [];
+  for (const row of rows) {
+    const last = runs[runs.length - 1];
+    if (last && row === last[1]) last[1] = row + 1;
+    else runs.push([row, row + 1]);
+  }
+  return runs;
+}
+
+async function resultsCard(id) {
+  const [models, analyses] = await Promise.all([get(`/v1/models?series_id=${id}&limit=10`), get(`/v1/analyses?series_id=${id}&limit=10`)]);
+  const rows = [
+    ...models.data.map((m) => [el("a", { href: `#${m.id}` }, `Model ${m.architecture} ${m.id.slice(-6)}`), el(`span.badge.${m.report.verdict}`, {}, m.report.verdict), when(m.created_at)]),
+    ...analyses.data.map((a) => [el("a", { href: `#${a.id}` }, `Analysis ${a.id.slice(-6)}`), el(`span.badge.${a.verdict.kind}`, {}, a.verdict.kind), when(a.created_at)]),
+  ];
+  return rows.length ? el("section.card", {}, el("h2", {}, "Found out before"), table(["Result", "Verdict", "Made"], rows, "Results of this series")) : null;
 }

@@ -163,14 +163,14 @@ def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
 
     loaded, row = _reference(services, tenant, result)
     model, report = loaded.trained, result.document.get("report") or result.document
-    start, stop = report["reference_steps"]
-    stop = min(stop, start + MAX_GROWTH_ROWS)
     table = stored_series.load_values(services.blobs, row)
-    parts = []
-    for segment in (Segment.model_validate(s) for s in row.profile["segments"]):
-        first, last = max(start, segment.start), min(stop, segment.stop)
-        if last > first:
-            parts.append(np.array(table[first:last], dtype=np.float64))
+    parts, left = [], MAX_GROWTH_ROWS
+    for start, stop in report.get("reference_parts") or [report["reference_steps"]]:
+        for segment in (Segment.model_validate(s) for s in row.profile["segments"]):
+            first, last = max(start, segment.start), min(stop, segment.stop, max(start, segment.start) + left)
+            if last > first:
+                parts.append(np.array(table[first:last], dtype=np.float64))
+                left -= last - first
     observed = stored_series.channel_indices(row, model.channels)
     driving = stored_series.channel_indices(row, model.input_channels) if model.input_channels else None
     rate = ((result.analysis or {}).get("lambda_max") or {}).get("value") or 0.0

@@ -15,6 +15,7 @@ from api.forecasts import service as forecasts
 from domain.errors import DomainError, ErrorItem, InvalidParameters, NotFound, SeriesTooShort, UnknownChannel
 from domain.ids import is_id
 from domain.limits import MIN_ANALYSIS_RUN, MIN_ANALYSIS_STEPS, SHORTEST_SEQUENCE
+from domain.series import Recording, SeriesProfile
 from domain.specs import (
     EvaluateJob,
     EvaluateSpec,
@@ -27,6 +28,7 @@ from domain.specs import (
     TrainSpec,
 )
 from dynamics.input_channels import separate
+from dynamics.partition import partition
 from dynamics.sizing import choose
 from store import results, series
 from store.tables import AnalysisRow, SeriesRow
@@ -137,7 +139,9 @@ def _observed(channels: Sequence[str], spec: TrainSpec, at: str) -> list[str]:
 
 def _check_train(row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: str) -> None:
     observed = _observed(channels, spec, at)
-    training = longest_training_run(_run_lengths(row), spec)
+    profile = SeriesProfile.model_validate(row.profile)
+    with pointing_to(f"{at}/split", InvalidParameters):
+        training = longest_training_run([(s.start, s.stop) for s in profile.segments], spec, profile.recordings)
     lags = [0] if spec.embedding_lags == "auto" else spec.embedding_lags
     length = SHORTEST_SEQUENCE if spec.sequence_length == "auto" else spec.sequence_length
     if length + lags[-1] >= training:
@@ -179,16 +183,9 @@ def _check_length(row: SeriesRow) -> None:
         raise SeriesTooShort(detail, [ErrorItem(pointer="/series_id", detail=detail)])
 
 
-def longest_training_run(lengths: Sequence[int], spec: TrainSpec) -> int:
-    """Steps of the longest run without a gap that is left for training, cut as `dynamics.training.split` cuts."""
-    total = sum(lengths)
-    rest = total - round(total * spec.test_fraction)
-    left = rest - round(rest * spec.validation_fraction)
-    longest = 0
-    for length in lengths:
-        longest = max(longest, min(length, left))
-        left -= length
-    return longest
+def longest_training_run(runs: Sequence[tuple[int, int]], spec: TrainSpec, recordings: Sequence[Recording] = ()) -> int:
+    """Steps of the longest run without a gap that is left for training."""
+    return max((stop - start for start, stop in partition(runs, spec, recordings).train), default=0)
 
 
 def _wrong(pointer: str, detail: str) -> InvalidParameters:

@@ -131,6 +131,22 @@ class SmoothModel:
         growth = np.concatenate(parts)[-share:].transpose(1, 0, 2)
         return growth.reshape(-1, n_exponents)[: len(path)]
 
+    def growth_along_each(self, paths: list[np.ndarray], n_exponents: int, clock: Clock) -> list[np.ndarray]:
+        """The same along each of many short paths, one a lane, from its first row on: list of (T_i, k)."""
+        found: list[np.ndarray] = []
+        for first in range(0, len(paths), kernels.LANES):
+            group = paths[first : first + kernels.LANES]
+            lengths = np.array([len(group[min(i, len(group) - 1)]) for i in range(kernels.LANES)])
+            steps = np.minimum(np.arange(lengths.max())[:, None], lengths - 1)  # shorter ones wait at their end
+            offsets = np.cumsum(lengths[: len(group)]) - lengths[: len(group)]
+            places = steps + offsets[np.minimum(np.arange(kernels.LANES), len(group) - 1)]
+            clock.tick()
+            began, v = clock.elapsed, tangents.unit_vectors(self.dimension, n_exponents)
+            growth = tangents.along(self.arrays, np.concatenate(group)[places], v, n_exponents)
+            clock.worked(self.flops(n_exponents) * places.size, began)
+            found += [growth[: len(path), lane] for lane, path in enumerate(group)]
+        return found
+
     def runner(self, starts: np.ndarray, n_exponents: int, clock: Clock) -> Runner:
         """Sixteen free runs from states (S, m), S <= 16."""
         return Runner(

@@ -34,13 +34,20 @@ class Sampling:
 
 
 def _power(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Welch power, channels normalised and averaged, over the longest segment; the noise floor taken off, and its share."""
-    x = max(segments, key=len)[:MAX_PERIODOGRAM_ROWS]
-    x = x - x.mean(axis=0)
-    scale = x.std(axis=0)
-    x = x[:, scale > 0] / scale[scale > 0]
-    frequency, power = signal.welch(x, nperseg=min(len(x), 2048), axis=0, detrend="linear")
-    total = power.mean(axis=1)
+    """Welch power, channels normalised and averaged, over the segments that hold its window; the noise floor taken off, and its share."""
+    longest = sorted(segments, key=len, reverse=True)
+    window = min(len(longest[0]), 2048)
+    kept = [s for s in longest if len(s) >= window][: max(1, MAX_PERIODOGRAM_ROWS // window)]
+    pooled = np.concatenate(kept)
+    scale = pooled.std(axis=0)
+    varies = scale > 0
+    total, rows = np.zeros(window // 2 + 1), 0
+    for s in kept:
+        s = s[:MAX_PERIODOGRAM_ROWS]
+        x = (s - s.mean(axis=0))[:, varies] / scale[varies]
+        frequency, power = signal.welch(x, nperseg=window, axis=0, detrend="linear")
+        total, rows = total + len(s) * power.mean(axis=1), rows + len(s)
+    total /= rows
     floor = float(np.median(total[len(total) * 3 // 4 :]))
     return frequency, np.maximum(total - 2.0 * floor, 0.0), floor / max(float(total.mean()), 1e-300)
 

@@ -12,6 +12,7 @@ from dynamics.lyapunov.model import Runner, SmoothModel
 from dynamics.lyapunov.states import States
 
 N_BATCHES = 32
+MANY_PATHS, LONG_PATH = 8, 2000  # from so many paths of fewer rows on, each is followed in one lane
 MIN_DRAWS = 4
 MIN_SUSTAINED = LANES - 2  # free runs that must stay in bounds
 VANISHED = -1e4  # nats per step, in place of minus infinity
@@ -82,14 +83,20 @@ def resembles(path: np.ndarray, reference: np.ndarray) -> bool:
 def along_data(
     model: SmoothModel, states: States, n_exponents: int, clock: Clock, max_steps: int = 20_000
 ) -> np.ndarray:
-    """Log growth (T, k) along the data's own states; tangent vectors start anew in every path, their first steps dropped."""
-    parts = []
+    """Log growth (T, k) along the data's own states; tangent vectors start anew in every path, their first steps dropped.
+
+    Paths are pooled, each counting by its length. One of many short paths is followed as a whole, and loses a quarter, as its
+    vectors have not turned before.
+    """
     share = model.affordable(max_steps, n_exponents, 1000, clock) / sum(len(p[:: states.stride]) for p in states.paths)
-    for path in states.paths:
-        thread = path[:: states.stride]
-        thread = thread[: max(60, round(share * len(thread)))]
-        drop = min(len(thread) // 10, 50)
-        parts.append(model.growth_along(thread, n_exponents, clock)[drop:])
+    threads = [path[:: states.stride] for path in states.paths]
+    threads = [thread[: max(60, round(share * len(thread)))] for thread in threads]
+    short = len(threads) >= MANY_PATHS and max(map(len, threads)) < LONG_PATH
+    if short:
+        grown = model.growth_along_each(threads, n_exponents, clock)
+    else:
+        grown = [model.growth_along(thread, n_exponents, clock) for thread in threads]
+    parts = [g[min(len(g) // (4 if short else 10), 50) :] for g in grown]
     growth = np.concatenate(parts)
     return growth[np.isfinite(growth).all(axis=1)]
 

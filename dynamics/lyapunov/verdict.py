@@ -37,7 +37,7 @@ class Findings:
     noise: float  # share of a standard deviation
     recurrence: Recurrence
     decay: float
-    zero_one: float
+    zero_one: float  # NaN where the longest segment is too short for it
     dimension: float
     free_run: bool
     linear_best: bool
@@ -89,12 +89,6 @@ def evidence(f: Findings) -> list[Evidence]:
             "0 repeats itself for ever, 1 forgets.",
         ),
         Evidence(
-            test="zero-one-test",
-            value=f.zero_one,
-            supports="chaotic" if f.zero_one > 0.8 else "periodic" if f.zero_one < 0.3 else "none",
-            detail="Gottwald-Melbourne K: near 1 for chaos and for noise, near 0 for regular motion.",
-        ),
-        Evidence(
             test="amplitude-decay",
             value=f.decay,
             supports="fixed-point" if f.decay < 0.2 else "none",
@@ -109,6 +103,15 @@ def evidence(f: Findings) -> list[Evidence]:
             + " the data's attractor.",
         ),
     ]
+    if np.isfinite(f.zero_one):
+        items.append(
+            Evidence(
+                test="zero-one-test",
+                value=f.zero_one,
+                supports="chaotic" if f.zero_one > 0.8 else "periodic" if f.zero_one < 0.3 else "none",
+                detail="Gottwald-Melbourne K: near 1 for chaos and for noise, near 0 for regular motion.",
+            )
+        )
     if f.whole_spectrum:
         items.append(
             Evidence(

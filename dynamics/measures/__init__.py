@@ -4,7 +4,7 @@ Each function returns a `Measure` (or `Quantity`): the value with its variant an
 Numbers of two variants are never compared. Definitions, sources and what each measure cannot see: docs/science/measures.md.
 """
 
-from dynamics.measures.d_h import d_h
+from dynamics.measures.d_h import d_h, d_h_floor, d_h_pooled, window_steps
 from dynamics.measures.d_stsp import (
     MAX_BINNED_CHANNELS,
     d_stsp,
@@ -21,6 +21,8 @@ from dynamics.measures.valid_prediction_time import valid_prediction_time
 __all__ = [
     "MAX_BINNED_CHANNELS",
     "d_h",
+    "d_h_floor",
+    "d_h_pooled",
     "d_stsp",
     "d_stsp_all",
     "d_stsp_binned",
@@ -30,4 +32,5 @@ __all__ = [
     "kaplan_yorke_dimension",
     "prediction_error",
     "valid_prediction_time",
+    "window_steps",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from domain.results import LyapunovAnalysis, SeedRun, TrainingHistory
+from domain.series import Recording
 from domain.specs import TrainSpec
 from dynamics.calibration import calibrated
 from dynamics.compiling import compile_reporting
@@ -24,7 +25,7 @@ from dynamics.training.ensemble import Ensemble
 from dynamics.training.parameters import restore
 from dynamics.training.seeds import SeedState
 from dynamics.training.selection import LOSS_WEIGHT, Judgement, Referee
-from dynamics.training.settings import Settings, resolve
+from dynamics.training.settings import Settings, resolve, unused_recordings
 from dynamics.training.split import Segments, Split, bounds, split
 from models import ARCHITECTURES
 from models.trained import Inputs, Nuisance, TrainedModel
@@ -42,18 +43,21 @@ def train(
     analysis: LyapunovAnalysis | None,
     reporter: Reporter,
     threads: int | None = None,
+    recordings: Sequence[Recording] = (),
 ) -> tuple[TrainedModel, TrainingHistory]:
     """Train a model of the series: several seeds, the best by its free run on training and validation data.
 
     `segments`: (first row, values (T_i, len(channels)) float64, finite) of each run without a gap; `spec.input_channels`
-    are those of them that drive the system. `threads`: seeds trained at once (default: one for each core). The same arguments on the same
-    machine give the same model bit for bit, unless the budget struck; the history says so.
+    are those of them that drive the system; `recordings` those of a collection, in whose rows the segments lie. `threads`:
+    seeds trained at once (default: one for each core). The same arguments on the same machine give the same model bit for
+    bit, unless the budget struck; the history says so.
     Raises SeriesTooShort when less than one sequence is left for training, ConstantSeries, InvalidParameters or
     UnknownChannel for what cannot be trained, `Diverged` when no run gave a usable model.
     """
-    parts = split(segments, spec)
+    parts = split(segments, spec, recordings)
     observed = separate(channels, spec.input_channels, spec.nuisance_channels).observed
     settings = resolve(spec, parts.select(observed), len(observed), dt, analysis, time_unit)
+    settings.why.update(unused_recordings(parts.train, settings, recordings))
     data = prepare(parts, settings, channels)
     engine = make_engine(settings, data)
     referee = Referee(data, analysis)
@@ -201,6 +205,8 @@ def _history(
         train_steps=bounds(parts.train, 0),
         validation_steps=validation,
         test_steps=test,
+        test_parts=[(first, first + len(values)) for first, values in parts.test],
+        validation_parts=[(first, first + len(values)) for first, values in parts.validation],
     )
 
 

@@ -13,6 +13,7 @@ from scipy.signal import welch
 
 from domain.results import LyapunovAnalysis
 from dynamics.kernels import free_run, lyapunov_qr
+from dynamics.measures import window_steps
 from dynamics.training.balance import leading_axes
 from dynamics.training.data import TrainingData
 from models.trained import Drive, TrainedModel
@@ -103,9 +104,9 @@ class Referee:
         self.mass = coarse / coarse.sum()
         self.rare_rows = _one_row_of_each(self.portrait.cells(projected, COARSE_BINS), coarse)
         self.rare_starts = known[self.rare_rows]
-        longest = max([*data.train, *data.validation], key=len)
-        self.window = int(min(1024, len(longest)))
-        self.spectrum = _spectrum(longest, self.window)
+        parts = [*data.train, *data.validation]
+        self.window = min(1024, window_steps([len(part) for part in parts]))
+        self.spectrum = _pooled_spectrum(parts, self.window)
         self.start_rows = np.linspace(0, len(known) - 1, N_STARTS).astype(int)
         self.starts = known[self.start_rows]
         self.probe, self.probe_inputs = _probe(data)
@@ -260,11 +261,23 @@ def _bins(n_points: int, dimension: int) -> int:
 
 def _spectrum(values: np.ndarray, window: int) -> np.ndarray:
     """Welch power spectrum of each coordinate, each normalised to sum 1: (T, ..., N) -> (frequencies, N)."""
-    _, power = welch(values, nperseg=window, axis=0)
+    power = _power(values, window)
     if power.ndim == 3:
         power = power.mean(axis=1)
     total = power.sum(axis=0)
     return power / np.where(total > 0, total, 1.0)
+
+
+def _pooled_spectrum(parts: list[np.ndarray], window: int) -> np.ndarray:
+    """That of the parts (T_i, N) which hold a window, weighted by their lengths, so that no window crosses from one to the next."""
+    long = [part for part in parts if len(part) >= window]
+    power = sum(len(part) * _power(part, window) for part in long)
+    total = np.sum(power, axis=0)
+    return np.asarray(power / np.where(total > 0, total, 1.0))
+
+
+def _power(values: np.ndarray, window: int) -> np.ndarray:
+    return np.asarray(welch(values, nperseg=window, axis=0)[1])
 
 
 def _hellinger(p: np.ndarray, q: np.ndarray) -> np.ndarray:

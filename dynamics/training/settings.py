@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
+from domain.series import Recording
 from domain.specs import TrainSpec
 from dynamics.forcing import Forcing, decorrelation_steps, resolve_forcing, usual_alpha
 from dynamics.sizing import Sizing, choose, matrix_weights
 from dynamics.training.deconvolution import kernel_of
 from dynamics.training.smoothing import windows
-from dynamics.training.split import Split
+from dynamics.training.split import Segments, Split
 from models.base import Size
 
 STEPS = 1_700_000  # updates times steps of a sequence that bring a shallow map of 600 weights near the floor
@@ -25,6 +27,7 @@ BUDGET_SHARE = 0.6  # at the nominal speed: machines are slower, or busy
 MOST_SEEDS, FEW_SEEDS, QUICK_SECONDS = 10, 4, 5.5  # more than a few seeds only where all take a few nominal seconds
 SPARSE_SEEDS = 8  # instead of a few: one in four free runs of sparsely forced maps leaves the attractor sooner or later
 FEW_MOMENTS, MANY_MOMENTS = 9, 25
+MANY_PARTS = 8  # stretches of training rows from which on each may be used up by two sequences
 COARSE = 0.1
 LONGEST_SEQUENCE, WIDE = 200, 4096
 REACH, WIDE_REACH = (
@@ -239,21 +242,51 @@ def _sequence_length(
         lagged = f" and a largest lag of {lags[-1]} rows" if lags[-1] else ""
         raise SeriesTooShort(
             f"The longest stretch of training rows has {max(rows + lags[-1], 0)} rows; a sequence of {wanted} steps"
-            f"{lagged} needs {wanted + 1 + lags[-1]}. Send a longer series, or lower sequence_length, test_fraction or "
+            f"{lagged} needs {wanted + 1 + lags[-1]}. Send longer recordings, or lower sequence_length, test_fraction or "
             "validation_fraction.",
             [ErrorItem(pointer="/params/sequence_length")],
         )
     if spec.sequence_length != "auto":
         return spec.sequence_length
     longest = LONGEST_SEQUENCE if size < WIDE else LONGEST_SEQUENCE // 4
-    length = min(rows - 1, history + max(SHORTEST_SEQUENCE, min(longest, rows // 4)))
+    if len(parts.train) > 1:
+        rows = _usual_rows([len(values) - lags[-1] for _, values in parts.train], history + 2 * SHORTEST_SEQUENCE)
+    share = 2 if len(parts.train) >= MANY_PARTS else 4
+    length = min(rows - 1, history + max(SHORTEST_SEQUENCE, min(longest, rows // share)))
     if history:
         why["sequence_length"] = f"{length - history} steps whose loss is taken after {history} that fill the kernel"
         return length
     why["sequence_length"] = (
-        f"usual for {size} weights a layer" if length == longest else f"a quarter of the {rows} rows for training"
+        f"usual for {size} weights a layer"
+        if length == longest
+        else f"a quarter of the {rows} rows for training"
+        if share == 4
+        else f"half of the {rows} rows that all but the shortest stretches for training have"
     )
     return length
+
+
+def _usual_rows(lengths: list[int], least: int) -> int:
+    """The length that stretches with nine tenths of all rows reach, where it is more than `least`; else the longest."""
+    ordered = sorted(lengths, reverse=True)
+    held = np.cumsum(ordered)
+    usual = ordered[int(np.searchsorted(held, 0.9 * held[-1]))]
+    return usual if usual > least else ordered[0]
+
+
+def unused_recordings(train: Segments, settings: Settings, recordings: Sequence[Recording]) -> dict[str, str]:
+    """A reason under `recordings` that names those of which no stretch for training holds a sequence; none where all do."""
+    needed = settings.sequence_length + 1 + settings.lags[-1]
+    long = [first for first, values in train if len(values) >= needed]
+    there = [first for first, _ in train]
+    unused = [r.name for r in recordings if any(map(r.holds, there)) and not any(map(r.holds, long))]
+    if not unused:
+        return {}
+    names = ", ".join(map(repr, unused[:20])) + (", ..." if len(unused) > 20 else "")
+    return {
+        "recordings": f"{len(unused)} of {len(recordings)} recordings are shorter than the {needed} rows of a sequence and its "
+        f"start, so that none is drawn from them; a lower sequence_length would use them: {names}"
+    }
 
 
 def _coarse(parts: Split) -> bool:

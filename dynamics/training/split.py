@@ -1,12 +1,16 @@
-"""Training, validation and test parts of a series: consecutive in time, never across a gap."""
+"""Training, validation and test parts of a series, with their values: never across a gap or from one recording to the next."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from domain.series import Recording
 from domain.specs import TrainSpec
+from dynamics.partition import Run, partition
 
 Segments = list[tuple[int, np.ndarray]]  # (first row in the series, values (T_i, N)) of each run without a gap
 
@@ -24,17 +28,15 @@ class Split:
         )
 
 
-def split(segments: Segments, spec: TrainSpec) -> Split:
-    """The last `test_fraction` of the rows is the test part, the last `validation_fraction` of what remains validation."""
-    total = sum(len(values) for _, values in segments)
-    n_rest = total - round(total * spec.test_fraction)
-    n_train = n_rest - round(n_rest * spec.validation_fraction)
-    return Split(_cut(segments, 0, n_train), _cut(segments, n_train, n_rest), _cut(segments, n_rest, total))
+def split(segments: Segments, spec: TrainSpec, recordings: Sequence[Recording] = ()) -> Split:
+    """The parts of a series, or of a collection of `recordings`: see `dynamics.partition`."""
+    parts = partition([(first, first + len(values)) for first, values in segments], spec, recordings)
+    return Split(*(_rows_of(segments, runs) for runs in parts))
 
 
-def held_out(segments: Segments, spec: TrainSpec) -> Segments:
-    """The test part of a series: what `train` with the same spec never looks at."""
-    return split(segments, spec).test
+def held_out(segments: Segments, spec: TrainSpec, recordings: Sequence[Recording] = ()) -> Segments:
+    """The test part of a series: what `train` with the same arguments never looks at."""
+    return split(segments, spec, recordings).test
 
 
 def bounds(segments: Segments, default: int) -> tuple[int, int]:
@@ -44,12 +46,11 @@ def bounds(segments: Segments, default: int) -> tuple[int, int]:
     return segments[0][0], segments[-1][0] + len(segments[-1][1])
 
 
-def _cut(segments: Segments, start: int, stop: int) -> Segments:
-    """Rows start..stop of the segments laid end to end, still as segments."""
-    parts, passed = [], 0
-    for first, values in segments:
-        low, high = max(start - passed, 0), min(stop - passed, len(values))
-        if low < high:
-            parts.append((first + low, values[low:high]))
-        passed += len(values)
+def _rows_of(segments: Segments, runs: Sequence[Run]) -> Segments:
+    """The runs, each of which lies in one segment, with their values."""
+    firsts = [first for first, _ in segments]
+    parts = []
+    for start, stop in runs:
+        first, values = segments[bisect_right(firsts, start) - 1]
+        parts.append((start, values[start - first : stop - first]))
     return parts

@@ -127,8 +127,10 @@ def test_the_training_part_is_measured_as_training_cuts_it() -> None:
         lengths = [int(n) for n in rng.integers(2, 300, rng.integers(1, 6))]
         test, validation = (float(v) for v in rng.uniform([0, 0.01], [0.5, 0.4]))
         spec = TrainSpec(test_fraction=test, validation_fraction=validation)
-        parts = split([(0, np.zeros((n, 1))) for n in lengths], spec)
-        assert longest_training_run(lengths, spec) == max((len(v) for _, v in parts.train), default=0)
+        firsts = np.cumsum([0, *(n + 3 for n in lengths)]).tolist()
+        parts = split([(first, np.zeros((n, 1))) for first, n in zip(firsts, lengths, strict=False)], spec)
+        runs = [(first, first + n) for first, n in zip(firsts, lengths, strict=False)]
+        assert longest_training_run(runs, spec) == max((len(v) for _, v in parts.train), default=0)
 
 
 def test_prefer_wait_answers_200_when_the_job_ends_in_time(client: TestClient, stock: Stock) -> None:

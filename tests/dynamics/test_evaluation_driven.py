@@ -114,7 +114,7 @@ def test_a_gap_separates_the_inputs_too() -> None:
     assert report.prediction_error.value == pytest.approx(0, abs=1e-20)
     assert report.prediction_error.parameters["n_starts"] == 380 + 430
     assert report.d_stsp.parameters["generated_steps"] == 300 + 338
-    assert report.d_h.parameters["generated_steps"] == 338
+    assert report.d_h.parameters["generated_steps"] == 600
     assert report.d_stsp.value == pytest.approx(0, abs=0.02)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from domain.errors import InvalidParameters
 from domain.results import LyapunovSpectrum
-from dynamics.forecast_inputs import predictability_of
+from domain.series import Segment
+from dynamics.forecast_inputs import predictability_of, recorded_from, start_in_series
 
 
 def model(lambda_max: float | None) -> Any:
@@ -35,3 +37,14 @@ def test_where_nothing_diverges_there_is_a_reason(own: float | None, measured: f
     assert result.time is None
     assert result.steps is None
     assert reason in (result.reason or "")
+
+
+def test_a_forecast_from_the_end_of_a_recording_is_not_driven_by_the_next() -> None:
+    segments = [Segment(start=0, stop=50, time_start=0.0), Segment(start=50, stop=90, time_start=0.0)]
+    rows, start = start_in_series(segments, start_index=50, context_steps=3, dt=0.1)
+    assert (rows, start.index, start.time) == (slice(47, 50), 50, pytest.approx(5.0))
+    assert recorded_from(segments, start, 20) == slice(50, 50)  # the rows from 50 on belong to another recording
+    _, inside = start_in_series(segments, start_index=53, context_steps=3, dt=0.1)
+    assert recorded_from(segments, inside, 20) == slice(53, 73)
+    with pytest.raises(InvalidParameters, match="lacks 3 consecutive rows before it"):
+        start_in_series(segments, start_index=52, context_steps=3, dt=0.1)

@@ -54,10 +54,10 @@ def upload(page: Page, path: Path, **fields: str) -> None:
     page.get_by_role("button", name="Upload and check").click()
 
 
-def start(page: Page, **advanced: str) -> None:
+def start(page: Page, **training: str) -> None:
     page.get_by_text("Advanced").click()
-    for label, text in advanced.items():
-        page.get_by_label(label.replace("_", " ")).fill(text)
+    for label, text in training.items():
+        page.get_by_role("group", name="Train", exact=True).get_by_label(label.replace("_", " "), exact=True).fill(text)
     page.get_by_role("button", name="Start reconstruction").click()
 
 
@@ -93,7 +93,7 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     expect(page.get_by_text("4,000 steps of 3 channels, one every 0.01 s")).to_be_visible()
     expect(page.locator(".paper svg")).to_have_count(3)
 
-    start(page, Training_budget="4", Training_runs="2")
+    start(page, Budget_seconds="4", Seeds="2")
     expect(page.get_by_role("progressbar", name="Progress of the job")).to_be_visible()
     assert re.search(r"#job_[0-9a-f]{32}$", page.url)
     page.reload()  # the address says which job; nothing is lost
@@ -115,7 +115,8 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     expect(methods.get_by_text("(trusted)")).to_have_count(1)
     assert_drawn(page, "spectrum", "convergence", "evidence", "methods", "divergence", "recurrence", "sampling")
     picture = page.locator("[data-figure=recurrence] image").get_attribute("href")
-    assert picture is not None and picture.startswith("data:image/png")
+    assert picture is not None
+    assert picture.startswith("data:image/png")
 
     page.get_by_role("link", name="The model", exact=True).click()
     measures = page.get_by_role("region", name="Measures on held-out data")
@@ -174,6 +175,76 @@ def test_a_refused_file_says_what_and_where(page: Page, tmp_path: Path) -> None:
     assert page.url.endswith("/")
 
 
+def test_a_refused_file_shows_its_bad_cells_and_what_can_be_done(page: Page, tmp_path: Path) -> None:
+    rows = [["" if i in (7, 20) else str(i % 7), str(i % 5)] for i in range(300)]
+    path = tmp_path / "holes.csv"
+    path.write_text("a,b\n" + "\n".join(",".join(row) for row in rows))
+    upload(page, path, Time_between_steps="0.1")
+    where = page.get_by_role("region", name="Where it is, in holes.csv")
+    expect(where.locator("td.bad")).to_have_count(2)
+    expect(where.locator("tr", has=page.get_by_role("rowheader", name="7", exact=True)).locator("td.bad")).to_have_text(
+        "empty (wrong)"
+    )
+    expect(where.get_by_role("rowheader", name="8", exact=True)).to_be_visible()  # the neighbours
+    page.get_by_role("button", name="Split the series at gaps").click()
+    expect(page.get_by_text("3 segments without gaps")).to_be_visible()
+    audited = page.get_by_role("region", name="Rows that the audit names")
+    expect(audited.locator("td.bad")).to_have_count(2)
+
+
+def test_a_chosen_file_is_shown_before_it_is_sent(page: Page, tmp_path: Path) -> None:
+    """Comma, semicolon with decimal commas, tab, NPY: first rows and curves, with nothing sent."""
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    values = np.cumsum(np.ones((400, 2)), axis=0) / 4
+    files = {
+        "comma.csv": "u,v\n" + "\n".join(f"{a},{b}" for a, b in values),
+        "german.csv": "u;v\n" + "\n".join(f"{a};{b}".replace(".", ",") for a, b in values),
+        "plain.tsv": "# made by hand\n" + "\n".join(f"{a}\t{b}" for a, b in values),
+    }
+    page.goto("/")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    np.save(tmp_path / "array.npy", values)
+    for name in [*files, "array.npy"]:
+        page.get_by_label("Drop a file here").or_(page.locator("input[type=file]")).set_input_files(tmp_path / name)
+        region = page.get_by_role("region", name=f"The first rows of {name}")
+        expect(region.get_by_role("row")).to_have_count(7)
+        cells = region.get_by_role("row").nth(3).get_by_role("cell").all_inner_texts()
+        assert [cell.replace(",", ".") for cell in cells] == ["0.75", "0.75"]
+        expect(page.locator(".preview .paper svg")).to_have_count(2)
+    assert "POST" not in sent
+
+
+def test_every_parameter_is_in_the_drawer_and_errors_stand_beside_their_fields(page: Page, lorenz_csv: Path) -> None:
+    upload(page, lorenz_csv, Time_between_steps="0.01", Name="Parameters")
+    page.get_by_text("Advanced").click()
+    schema = page.request.get("/v1/capabilities").json()["kinds"]
+    train = next(k["params_schema"] for k in schema if k["kind"] == "train")
+    group = page.get_by_role("group", name="Train", exact=True)
+    for name in train["properties"]:
+        label = name.replace("_", " ").capitalize()
+        expect(group.get_by_label(label, exact=True).or_(group.get_by_role("group", name=label)).first).to_be_visible()
+    group.get_by_role("combobox", name="Forcing").select_option("gtf")
+    group.get_by_label("Alpha", exact=True).fill("3")
+    group.get_by_label("Batch size").fill("many")
+    for label, said in (("Alpha", "less than or equal to 1"), ("Batch size", "valid integer")):
+        field = group.get_by_label(label, exact=True)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        described = (field.get_attribute("aria-describedby") or "").split()
+        assert any(said in page.locator(f"#{id}").inner_text() for id in described)
+    group.get_by_label("Alpha", exact=True).fill("0.2")
+    group.get_by_label("Batch size").fill("")
+    expect(page.get_by_text("The service would take it like this.")).to_be_visible()
+    expect(page.locator("[aria-invalid]")).to_have_count(0)
+    with page.expect_request(lambda r: r.url.endswith("/v1/jobs")) as sent:
+        page.get_by_role("button", name="Start reconstruction").click()
+    params = sent.value.post_data_json["params"]
+    assert params == {"train": {"forcing": {"kind": "gtf", "alpha": 0.2}}}  # what was left alone is not sent
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Run it again")).to_be_visible(timeout=30_000)
+
+
 def test_what_the_audit_did_is_shown_with_its_rows(page: Page, tmp_path: Path) -> None:
     values = np.round(np.sin(np.arange(600) * 0.3)[:, None] * [1, 2], 6).astype(object)
     values[[118, 119], 0] = ""
@@ -195,13 +266,13 @@ def test_a_file_can_be_dropped(page: Page) -> None:
             drop.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
         }"""
     )
-    expect(page.get_by_text("dropped.csv")).to_be_visible()
+    expect(page.get_by_text("dropped.csv (6 B)")).to_be_visible()
     expect(page.get_by_role("button", name="Upload and check")).to_be_enabled()
 
 
 def test_a_running_job_can_be_canceled_by_keyboard(page: Page, lorenz_csv: Path) -> None:
     upload(page, lorenz_csv, Time_between_steps="0.01", Name="To be canceled")
-    start(page, Training_budget="600")
+    start(page, Budget_seconds="600")
     cancel = page.get_by_role("button", name="Cancel")
     expect(page.locator(".badge", has_text="running")).to_be_visible(timeout=30_000)
     cancel.focus()
@@ -214,10 +285,12 @@ def test_a_running_job_can_be_canceled_by_keyboard(page: Page, lorenz_csv: Path)
     expect(page.locator(".badge", has_text=re.compile("^canceled$")).first).to_be_visible()
 
 
-def test_the_sample_series_is_what_it_says(page: Page) -> None:
+def test_samples_are_one_click_away(page: Page) -> None:
     page.goto("/")
-    page.get_by_role("button", name="Use a sample instead").click()
-    expect(page.get_by_role("heading", name="Lorenz-63 with 5 % noise")).to_be_visible()
+    names = [sample["title"] for sample in page.request.get("/v1/samples").json()["data"]]
+    expect(page.get_by_role("button", name=re.compile("^Try it: "))).to_have_count(len(names))
+    page.get_by_role("button", name="Try it: Lorenz-63").click()
+    expect(page.get_by_role("heading", level=1, name="Lorenz-63")).to_be_visible()
     channels = page.get_by_role("region", name="Channels")
     means = [
         float(row.get_by_role("cell").nth(3).inner_text().replace("−", "-"))

@@ -83,8 +83,9 @@ def test_a_key_is_asked_for_and_everything_works_with_it(
     assert re.fullmatch(r"ser_[0-9a-f]{32}\.csv", download.value.suggested_filename)
 
     page.get_by_text("Advanced").click()
-    page.get_by_label("Training budget").fill("2")
-    page.get_by_label("Training runs").fill("1")
+    training = page.get_by_role("group", name="Train", exact=True)
+    training.get_by_label("Budget seconds").fill("2")
+    training.get_by_label("Seeds").fill("1")
     page.get_by_role("button", name="Start reconstruction").click()
     streamed = page.wait_for_event("request", lambda request: request.url.endswith("/events"))
     assert streamed.headers["accept"] == "text/event-stream"

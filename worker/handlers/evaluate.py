@@ -8,7 +8,7 @@ from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
 from store.tables import EvaluationRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_steps
+from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_runs, stated_runs
 
 
 def run(context: Context) -> Outcome:
@@ -19,9 +19,12 @@ def run(context: Context) -> Outcome:
     series_id = request.series_id or str(row.series_id)
     given = load_series(context, series_id, used, model.input_channels, model.nuisance_channels)
     is_own = given.row.id == row.series_id
-    held_out = tuple(row.document["training"]["test_steps"]) if is_own else (0, given.row.n_steps)
-    start, stop = reference_steps(request.params, held_out, given.row.n_steps)
-    observed, inputs = given.between(start, stop)
+    training = row.document["training"]
+    held_out = (
+        stated_runs(training.get("test_parts", []), training["test_steps"]) if is_own else [(0, given.row.n_steps)]
+    )
+    runs = reference_runs(request.params, held_out, given.row.n_steps)
+    observed, inputs = given.within(runs)
     lambda_max = _lambda_max(context, given, row.analysis_id if is_own else None)
     report = evaluate(
         model,
@@ -30,7 +33,8 @@ def run(context: Context) -> Outcome:
         spec=request.params,
         lambda_max=None if lambda_max is None else lambda_max.value,
         data_lambda_max=lambda_max,
-        reference_steps=(start, stop),
+        reference_steps=(runs[0][0], runs[-1][1]),
+        reference_parts=runs,
         reporter=context.reporter,
     )
     return Outcome(

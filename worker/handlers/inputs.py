@@ -10,6 +10,7 @@ import numpy as np
 from domain.documents import MODEL_WEIGHTS
 from domain.errors import InvalidParameters
 from domain.results import LyapunovAnalysis
+from domain.series import Recording
 from domain.specs import EvaluateSpec
 from dynamics.input_channels import separate
 from models.trained import TrainedModel
@@ -44,9 +45,14 @@ class SeriesInput:
         chosen = [self.used.index(name) for name in names]
         return [np.ascontiguousarray(values[:, chosen]) for _, values in segments]
 
-    def between(self, start: int, stop: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-        """What of the segments lies in the rows [start, stop) of the series: observed columns, and inputs where there are any."""
-        part = rows_between(self.segments, start, stop)
+    @property
+    def recordings(self) -> list[Recording]:
+        """Those of a collection."""
+        return [Recording.model_validate(r) for r in self.row.profile.get("recordings") or []]
+
+    def within(self, runs: Sequence[tuple[int, int]]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """What of the segments lies in the rows [start, stop) of the runs: observed columns, and inputs where there are any."""
+        part = [piece for start, stop in runs for piece in rows_between(self.segments, start, stop)]
         inputs = self.columns(self.input_channels, part) if self.input_channels else None
         return self.columns(self.channels, part), inputs
 
@@ -89,16 +95,27 @@ def rows_between(segments: Segments, start: int, stop: int) -> Segments:
     return [(first, values) for first, values in cut if len(values)]
 
 
-def reference_steps(spec: EvaluateSpec, default: tuple[int, int], n_steps: int) -> tuple[int, int]:
-    """Rows [start, stop) of a series of `n_steps` that a model is measured against; InvalidParameters if there are none."""
-    start = default[0] if spec.start_index is None else spec.start_index
-    stop = spec.stop_index or (default[1] if spec.start_index is None else n_steps)
+def stated_runs(parts: Sequence[Sequence[int]], bounds: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of rows [start, stop) as a training history states them; those of earlier releases state their bounds only."""
+    found = [(int(start), int(stop)) for start, stop in parts or [bounds]]
+    return [(start, stop) for start, stop in found if start < stop]
+
+
+def reference_runs(spec: EvaluateSpec, default: Sequence[tuple[int, int]], n_steps: int) -> list[tuple[int, int]]:
+    """Rows [start, stop) of a series of `n_steps` that a model is measured against: those asked for, or else `default`.
+
+    InvalidParameters if there are none.
+    """
+    if spec.start_index is None and spec.stop_index is None and default:
+        return list(default)
+    start = (default[0][0] if default else 0) if spec.start_index is None else spec.start_index
+    stop = spec.stop_index or (default[-1][1] if default and spec.start_index is None else n_steps)
     if not start < stop <= n_steps:
         raise InvalidParameters(
             f"The reference part would be the rows {start} to {stop} of a series with {n_steps}. "
             "Give start_index < stop_index within the series."
         )
-    return start, stop
+    return [(start, stop)]
 
 
 def analysis_row(id: str, given: SeriesInput, found: LyapunovAnalysis) -> AnalysisRow:

@@ -19,7 +19,7 @@ from dynamics.training import train
 from models.trained import TrainedModel
 from store.tables import ArtifactRow, ModelRow
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, analysis_row, reference_steps
+from worker.handlers.inputs import SeriesInput, analysis_row, reference_runs, stated_runs
 from worker.stages import Stages
 
 EVALUATION_SECONDS = 5.0
@@ -88,6 +88,7 @@ def _train(
             analysis=analysis,
             reporter=reporter,
             threads=threads,
+            recordings=given.recordings,
         )
 
     return stages.run("training", work, dump=_dump_trained, load=_load_trained)
@@ -112,9 +113,10 @@ def _evaluate(
     reporter: Reporter,
 ) -> ReconstructionReport:
     """The report on the held-out part, or on the validation part (with a warning) where nothing was held out."""
-    held_out = history.test_steps[0] < history.test_steps[1]
-    start, stop = reference_steps(spec, history.test_steps if held_out else history.validation_steps, given.row.n_steps)
-    observed, inputs = given.between(start, stop)
+    held_out = stated_runs(history.test_parts, history.test_steps)
+    chosen_on = stated_runs(history.validation_parts, history.validation_steps)
+    runs = reference_runs(spec, held_out or chosen_on, given.row.n_steps)
+    observed, inputs = given.within(runs)
     report = evaluate(
         model,
         observed,
@@ -122,7 +124,8 @@ def _evaluate(
         spec=spec,
         lambda_max=lambda_max.value,
         data_lambda_max=lambda_max,
-        reference_steps=(start, stop),
+        reference_steps=(runs[0][0], runs[-1][1]),
+        reference_parts=runs,
         reporter=reporter,
     )
     if not held_out and spec.start_index is None:

@@ -70,6 +70,7 @@ class TrainOptions(SeriesJobOptions, total=False):
     budget_seconds: float
     validation_fraction: float
     test_fraction: float
+    split: str
     standardize: bool
     precision: Literal["float32", "float64"]
     engine: str
