@@ -196,16 +196,13 @@ def forecast(
     if (steps is None) == (lyapunov_times is None):
         raise typer.BadParameter("give one of them.", param_hint="--steps or --lyapunov-times")
     with session(url, key, as_json) as now:
-        import numpy as np
-
         horizon = {"horizon_steps": steps, "horizon_lyapunov_times": lyapunov_times}
-        arrays = {
-            k: None if p is None else np.load(p, allow_pickle=False)
-            for k, p in (("context", context), ("inputs", inputs))
-        }
-        if Path(model).is_file():
+        arrays = {k: None if p is None else _array(p) for k, p in (("context", context), ("inputs", inputs))}
+        if not model.startswith("mdl_"):
             from attractor_client import DataError, LocalModel
 
+            if not Path(model).is_file():
+                raise DataError(f"{model!r} is neither the id of a model (mdl_...) nor a file that is here.")
             if arrays["context"] is None:
                 raise DataError("A model in a file knows no series: --context names the rows to start from.")
             local = LocalModel.load(model)
@@ -220,6 +217,17 @@ def forecast(
             }
             found = now.client.forecast(model, series, **{k: v for k, v in options.items() if v is not None})
         _show_forecast(now, found, output)
+
+
+def _array(path: Path) -> Any:
+    import numpy as np
+
+    from attractor_client import DataError
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is no NPY file of numbers: numpy.save(path, rows) writes one.") from error
 
 
 def _show_forecast(now: Session, found: Forecast, output: Path | None) -> None:

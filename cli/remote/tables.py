@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -15,16 +16,17 @@ COLOURS = {"succeeded": "green", "failed": "red", "canceled": "yellow", "running
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
-    for name in columns:
-        made.add_column(name, overflow="fold")
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
+    made.padding, made.pad_edge = (0, 1, 0, 0), False  # a terminal of 80 columns has room for an id and little else
+    for place, name in enumerate(columns):
+        made.add_column(name, overflow="fold", no_wrap=place == 0)  # ids and names are there to be copied
     for row in rows:
         made.add_row(*(str(cell) for cell in row))
     return made
 
 
 def when(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def series(found: Iterable[Series]) -> Table:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 from serving import Served, eventually, henon, serving
 from typer.testing import CliRunner, Result
 
 from attractor_client import LocalModel
 from cli.demo.lorenz import as_csv, observed
 from cli.main import app
+from cli.remote import tables
 from cli.remote.session import assigned
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,27 @@ def test_wrong_usage(arguments: list[str]) -> None:
 def test_a_model_in_a_file_needs_a_context(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert run("forecast", tmp_path / "model.safetensors", "--steps", "3").exit_code == 2
+
+
+def test_files_that_are_none_are_named(tmp_path: Path) -> None:
+    text, rows = tmp_path / "text.csv", tmp_path / "rows.npy"
+    text.write_text("x,y\n1,2\n")
+    np.save(rows, np.ones((3, 2)))
+    for arguments, said in (
+        (("nowhere.safetensors",), "'nowhere.safetensors' is neither the id of a model (mdl_...) nor a file"),
+        ((text, "--context", rows), f"'{text}' holds no model: this is no safetensors file"),
+        ((text, "--context", text), f"'{text}' is no NPY file of numbers"),
+    ):
+        done = run("forecast", *arguments, "--steps", "3")
+        assert done.exit_code == 2
+        assert said in done.stderr
+
+
+def test_ids_are_whole_on_a_narrow_terminal() -> None:
+    console = Console(width=60)
+    with console.capture() as captured:
+        console.print(tables.table("Series", ("id", "name", "uploaded"), [("ser_" + "0" * 32, "n" * 30, "2026-01-01")]))
+    assert "ser_" + "0" * 32 in captured.get()
 
 
 def test_settings_are_json_and_nest() -> None:

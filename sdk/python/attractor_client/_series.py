@@ -130,7 +130,8 @@ def form(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def _file(path: Path) -> File:
     if not path.is_file():
-        raise DataError(f"There is no file {str(path)!r}; give a path, an array, a table, or the id of a series.")
+        hint = "; an id has 32 digits after ser_" if path.name.startswith("ser_") else ""
+        raise DataError(f"There is no file {str(path)!r}{hint}; give a path, an array, a table, or the id of a series.")
     return File(path.name, _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"), path)
 
 

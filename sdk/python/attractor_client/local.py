@@ -66,8 +66,11 @@ class LocalModel:
 
     @classmethod
     def load(cls, path: str | Path) -> LocalModel:
-        """From a file that `model.download(path)` left."""
-        return cls.from_bytes(Path(path).read_bytes())
+        """From a file that `model.download(path)` left. Raises DataError for another."""
+        try:
+            return cls.from_bytes(Path(path).read_bytes())
+        except ValueError as error:
+            raise DataError(f"{str(path)!r} holds no model: {error}.") from error
 
     @property
     def context_steps(self) -> int:
