@@ -9,7 +9,7 @@ ARGS        ?=
 BENCH       ?= $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint serve bench openapi clean
+.PHONY: help install demo test lint serve docs bench openapi clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(VENV)/.installed-dev  ## Style, types and the arrows between the rooms
 serve: install  ## Start the service with its page on http://127.0.0.1:8000 (ARGS="--port 9000")
 	@$(BIN)/attractor serve $(ARGS)
 
+docs: $(VENV)/.installed-dev  ## Build the guides as a site: site/index.html, to be opened as it is
+	@$(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.installed-dev  ## Measure anew what benchmarks/*.json say (BENCH="load upload" for some of it)
 	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
@@ -38,7 +41,7 @@ openapi: install  ## Write docs/openapi.json anew after a change of the API
 	$(BIN)/python -m api.openapi
 
 clean:  ## Remove what was built, installed and drawn here (not your attractor-data/)
-	rm -rf $(VENV) build dist demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
