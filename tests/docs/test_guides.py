@@ -135,7 +135,7 @@ def test_forecasting_with_javascript(service: Served, model: str) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.on("console", lambda message: said.append(message.text))
-        page.goto(f"{service.url}/docs")
+        page.goto(f"{service.url}/livez")  # any page of the service
         page.evaluate(f"async ([API, MODEL]) => {{ {script} }}", [f"{service.url}/v1", model])
         with pytest.raises(Exception, match="not_found"):
             page.evaluate(f"async ([API, MODEL]) => {{ {script} }}", [f"{service.url}/v1", "mdl_" + "0" * 32])
