@@ -87,11 +87,18 @@ class ModelOut(Document):
     latent_dim: int
     hidden_dim: int = Field(description="0 for an architecture that has no such size.")
     n_parameters: int
-    observation: dict[str, Any] = Field(description='Observation model, such as {"kind": "identity"}.')
+    observation: dict[str, Any] = Field(
+        description='Observation model, such as {"kind": "identity"}. Of a convolutional one also `kernel_steps`; `cut_steps`, the rows '
+        "at the beginning and the end of a series of which the deconvolution tells too little; the noise that it reckons with, in standard "
+        "deviations of the channels; and the rows that a forecast starts from."
+    )
     forcing: dict[str, Any] = Field(description='Teacher forcing used, such as {"kind": "gtf", "alpha": 0.15}.')
     channels: list[str] = Field(description="Channels that the model observes and forecasts.")
     input_channels: list[str] = Field(
         default_factory=list, description="Channels that drive it; their future values are part of a forecast."
+    )
+    nuisance_channels: list[str] = Field(
+        default_factory=list, description="Channels whose linear share is subtracted from the observations."
     )
     lags: list[int] = Field(description="Delay embedding of the observations, in steps; [0] for none.")
     dt: float
@@ -117,6 +124,10 @@ class ForecastSummary(Document):
     trusted_steps: int | None = None
     inputs: Literal["request", "series"] | None = Field(
         default=None, description="Where the values of the model's input channels came from; null for a model without."
+    )
+    nuisance: Literal["request", "series", "mean"] | None = Field(
+        default=None,
+        description="Where the values of the model's nuisance channels came from; null for a model without.",
     )
     warnings: list[Warning_] = Field(default_factory=list)
 

@@ -243,4 +243,9 @@ class ForecastResult(Document):
         description="Where the values of the model's input channels came from: sent with the request, or recorded in the series "
         "after the start; null for a model without inputs.",
     )
+    nuisance: Literal["request", "series", "mean"] | None = Field(
+        default=None,
+        description="Where the values of the model's nuisance channels came from; `mean`: from nowhere, so the forecast is of the signal "
+        "alone. null for a model without.",
+    )
     warnings: list[Warning_] = Field(default_factory=list)

@@ -212,6 +212,13 @@ class ForecastContext(Spec):
     values: Annotated[list[Row], Field(min_length=1, max_length=100_000)] = Field(
         description="Rows, one value per observed channel of the model."
     )
+    inputs: Annotated[list[Row], Field(max_length=100_000)] | None = Field(
+        default=None,
+        description="The model's input channels in the same rows; needed by a model with inputs and a convolutional observation.",
+    )
+    nuisance: Annotated[list[Row], Field(max_length=100_000)] | None = Field(
+        default=None, description="The model's nuisance channels in the same rows; needed by a model that has any."
+    )
     time_start: Annotated[float, Field(ge=-MAX_TIME, le=MAX_TIME)] | None = Field(
         default=None, description="Time of the first row of `values`; 0 when absent."
     )
@@ -237,6 +244,11 @@ class ForecastSpec(Spec):
         default=None,
         description="Future values of the model's input channels in its order and own units, one row for each of the "
         "horizon's steps, the first for the first step; required by a model with inputs, and by no other.",
+    )
+    nuisance: Annotated[list[Row], Field(min_length=1, max_length=MAX_HORIZON_STEPS)] | None = Field(
+        default=None,
+        description="Future values of the model's nuisance channels, likewise. Default: what the series has recorded, or else their mean, "
+        "which forecasts the signal alone.",
     )
     quantiles: Annotated[list[Annotated[float, Field(ge=1e-4, le=1 - 1e-4)]], Field(max_length=9)] = Field(
         default=[0.05, 0.95], description="Quantiles of the ensemble that are reported beside its median."

@@ -13,6 +13,7 @@ import numpy as np
 from domain.jobs import Progress
 from domain.specs import ForecastSpec
 from dynamics.reporting import Reporter
+from models.filters import convolve
 from models.side_by_side import advance
 from models.trained import TrainedModel
 
@@ -36,23 +37,31 @@ class Ensemble:
 
 def run(
     model: TrainedModel,
-    rows: np.ndarray,
+    context: np.ndarray,
     inputs: np.ndarray | None,
     spec: ForecastSpec,
     n_steps: int,
     reporter: Reporter,
+    contamination: np.ndarray | None = None,
 ) -> Ensemble:
-    """Members from the state after `rows` (context_steps, N), driven by standardised `inputs` (n_steps, K): see `forecasting.forecast`."""
+    """Members from the state after a `context` of embedded rows (context_rows, N_e), driven by standardised `inputs`.
+
+    `inputs` (lead + n_steps, K), see `forecasting.forecast`; `contamination` (n_steps, N) is added to what is observed. The first
+    `lead` steps go through what the context tells too little of, and are not read.
+    """
     kicked = bool(model.step_std.any())
-    normals = _Normals(spec.seed, spec.samples, model.n_observed, n_steps if kicked else 0)
+    all_steps = model.lead + n_steps
+    normals = _Normals(spec.seed, spec.samples, model.n_observed, all_steps if kicked else 0)
     start, n_channels = _mirrored(normals.take(1) * model.measurement_std, spec.samples)[0], len(model.channels)
-    z = model.encode(model.embed(rows)[-1] + start.T).astype(model.dtype).T
-    noise = _mirrored(normals.take(1) * model.measurement_std, spec.samples)[0]
-    reading = _Reading(model, noise[:n_channels] * model.std[:, None], np.array([0.5, *spec.quantiles]), n_steps)
+    before = _before(model, context, start)
+    z = before[-1]
+    noise = _mirrored(normals.take(1) * model.reading_std, spec.samples)[0]
+    noise = noise[:n_channels] * model.std[:, None]
+    reading = _Reading(model, noise, np.array([0.5, *spec.quantiles]), n_steps, before, contamination)
     block = min(_BLOCK_STEPS, max(_LEAST_BLOCK_STEPS, _BLOCK_VALUES // (spec.samples * max(len(z), n_channels))))
-    for done in range(0, n_steps, block):
+    for done in range(0, all_steps, block):
         reporter.check()
-        now = min(done + block, n_steps)
+        now = min(done + block, all_steps)
         pushes = None if inputs is None else _driving(model, inputs[done:now])
         if kicked:
             kicks = _kicks(model, normals.take(now - done), spec.samples)
@@ -60,8 +69,18 @@ def run(
         states = advance(model, z, now - done, pushes)
         z = states[-1]
         reading.read(done, states)
-        reporter.report(Progress(fraction=now / n_steps, phase="forecasting", step=now, total_steps=n_steps))
+        reporter.report(Progress(fraction=now / all_steps, phase="forecasting", step=now, total_steps=all_steps))
     return reading.ensemble()
+
+
+def _before(model: TrainedModel, context: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The states that the observations to come depend on, (L, M, S), the last of them with the `noise` (N_e, S) of every member."""
+    if model.filter is None:
+        return model.encode(context[-1] + noise.T).astype(model.dtype).T[None]
+    known = model.launch(context)
+    before = np.repeat(known[..., None], noise.shape[1], axis=2)
+    before[-1] += _into_latent(model).T @ noise
+    return before.astype(model.dtype)
 
 
 class _Normals:
@@ -107,25 +126,41 @@ def _driving(model: TrainedModel, inputs: np.ndarray) -> np.ndarray:
 
 def _kicks(model: TrainedModel, normals: np.ndarray, samples: int) -> np.ndarray:
     """The errors of the map in the latent state at every step, (T, M, S)."""
-    into_latent = model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))  # (N_e, M)
-    return _mirrored((normals * model.step_std) @ into_latent, samples, model.dtype)
+    return _mirrored((normals * model.step_std) @ _into_latent(model), samples, model.dtype)
+
+
+def _into_latent(model: TrainedModel) -> np.ndarray:
+    """What an error of the observation means for the latent state, (N_e, M)."""
+    return model.encode(np.eye(model.n_observed)) - model.encode(np.zeros(model.n_observed))
 
 
 class _Reading:
     """Reads states as measurements, block after block, and keeps what the forecast says of them."""
 
-    def __init__(self, model: TrainedModel, noise: np.ndarray, probabilities: np.ndarray, n_steps: int) -> None:
+    def __init__(
+        self,
+        model: TrainedModel,
+        noise: np.ndarray,
+        probabilities: np.ndarray,
+        n_steps: int,
+        before: np.ndarray,
+        contamination: np.ndarray | None,
+    ) -> None:
         self._model, self._noise, self._probabilities = model, noise, probabilities
-        self._width = width(model)
+        self._width, self._before, self._contamination = width(model), before, contamination
         self._levels = np.empty((len(probabilities), n_steps, len(noise)))
         self._trusted: int | None = None
         self._alive = np.ones(noise.shape[1], bool)
         self._first_divergence: int | None = None
 
     def read(self, done: int, states: np.ndarray) -> None:
-        """The states (T, M, S) of the steps from number `done` on."""
+        """The states (T, M, S) of the steps from number `done` on, the first being `lead` steps before what is forecast."""
         model, n_channels = self._model, len(self._noise)
-        embedded = np.ascontiguousarray(model.observe(states.swapaxes(1, 2))[..., :n_channels].swapaxes(1, 2))
+        done, shown = done - model.lead, self._shown(states)
+        shown, done = (shown[-done:], 0) if done < 0 else (shown, done)
+        if not len(shown):
+            return
+        embedded = np.ascontiguousarray(model.observe(shown.swapaxes(1, 2))[..., :n_channels].swapaxes(1, 2))
         values = embedded * model.std[:, None]
         values += model.mean[:, None]
         if not (self._alive.all() and embedded.max() < _DIVERGED and embedded.min() > -_DIVERGED):
@@ -135,7 +170,17 @@ class _Reading:
             wide = ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)
             self._trusted = done + int(wide.argmax()) if wide.any() else None
         values += self._noise
-        self._levels[:, done : done + len(states)] = _quantiles(values, self._probabilities)
+        if self._contamination is not None:
+            values += self._contamination[done : done + len(values), :, None]
+        self._levels[:, done : done + len(values)] = _quantiles(values, self._probabilities)
+
+    def _shown(self, states: np.ndarray) -> np.ndarray:
+        """What a kernel shows of the states, those before them being remembered; without one the states."""
+        if self._model.filter is None:
+            return states
+        together = np.concatenate([self._before[1:], states])
+        self._before = together[-len(self._before) :]
+        return convolve(self._model.filter.kernel, together)
 
     def _gone(self, done: int, embedded: np.ndarray) -> np.ndarray:
         """Which members have left every bound by when, (T, S): once gone, for ever."""

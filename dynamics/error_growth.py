@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynamics.measures.prediction_error import driving, predictions, start_rows
+from dynamics.measures.prediction_error import driving, first_rows, measured, predictions, start_rows
 from models.trained import TrainedModel
 
 MAX_STARTS = 200
@@ -28,28 +28,40 @@ class Growth:
 
 
 def error_growth(
-    model: TrainedModel, segments: list[np.ndarray], inputs: list[np.ndarray] | None, horizon_steps: int
+    model: TrainedModel,
+    segments: list[np.ndarray],
+    inputs: list[np.ndarray] | None,
+    horizon_steps: int,
+    nuisance: list[np.ndarray] | None = None,
+    lead_in: list[int] | None = None,
 ) -> Growth:
     """e(k dt) = sqrt(mean_i ((x^_{t+k, i} - x_{t+k, i}) / s_i)^2) over starts t, k = 1 ... horizon (cut to a quarter of the longest segment).
 
     `segments` (T_i, N) in the series' own units, each without gaps, with the `inputs` (T_i, K) of their rows for a model
-    that is driven; evenly spaced starts, at most 200, fewer for large models. s is the segments' standard deviation.
+    that is driven and their `nuisance` (T_i, P), which is subtracted; the first `lead_in` rows of each only start runs. Evenly
+    spaced starts, at most 200, fewer for large models. s is the segments' standard deviation.
     Source: Vlachas et al. 2020, Neural Networks 126, 191. Raises ValueError where no segment is long enough, or one
     coordinate does not vary.
     """
     lag = model.lags[-1]
     usable = [i for i, s in enumerate(segments) if len(s) > lag + 1]
     embedded = [model.embed(segments[i]) for i in usable]
-    n_steps = min(horizon_steps, max((int(SHARE * len(e)) for e in embedded), default=0))
+    if model.nuisance is not None and nuisance is not None:
+        given = [model.nuisance.standardise(nuisance[i])[lag:] for i in usable]
+        embedded = [model.clean(rows, r) for rows, r in zip(embedded, given, strict=True)]
+    skipped = [max(0, lead_in[i] - lag) if lead_in else 0 for i in usable]
+    first = first_rows(model, embedded, skipped)
+    longest = max((len(rows) - low for rows, low in zip(embedded, first, strict=True)), default=0)
+    n_steps = min(horizon_steps, int(SHARE * longest))
     if n_steps < 2:
         raise ValueError(f"the held-out part is too short for forecasts: {sum(len(s) for s in segments)} rows")
     standardised = None
     if inputs is not None and model.inputs is not None:
         standardised = [model.inputs.standardise(inputs[i])[lag:] for i in usable]
     most = min(MAX_STARTS, max(16, MAX_WORK // (n_steps * max(model.latent_dim, model.hidden_dim))))
-    starts = start_rows(embedded, n_steps, most)
+    starts = start_rows(embedded, n_steps, most, first)
     pooled = np.concatenate(embedded)
-    scale = pooled.std(axis=0)
+    scale = measured(embedded, skipped).std(axis=0)
     if (constant := np.flatnonzero(scale == 0)).size:
         raise ValueError(f"coordinate {constant[0]} of the held-out part does not vary")
     errors, persistence = [], np.zeros(n_steps)
@@ -67,6 +79,6 @@ def error_growth(
         lower=lower,
         upper=upper,
         persistence=np.sqrt(persistence / found.shape[1]),
-        noise=float(np.sqrt(np.mean((model.measurement_std / scale) ** 2))),
+        noise=float(np.sqrt(np.mean((model.reading_std / scale) ** 2))),
         starts=found.shape[1],
     )  # fmt: skip

@@ -60,6 +60,8 @@ def evaluate(
     segments: list[np.ndarray],
     *,
     inputs: list[np.ndarray] | None = None,
+    nuisance: list[np.ndarray] | None = None,
+    lead_in: list[int] | None = None,
     spec: EvaluateSpec,
     lambda_max: float | None,
     reference_steps: tuple[int, int],
@@ -78,11 +80,15 @@ def evaluate(
     quarter of each segment and end with it, since nothing is known of later inputs; what they show is compared with the
     other three quarters, row by row under the same inputs, and there is no `d_stsp_long`. Its exponents are conditional. `lambda_max` (per time
     unit) is that of the data: it sets the Lyapunov time and tells whether a cycle is a collapse; `data_lambda_max` is the same
-    with its interval, for comparison with the model's own. Too short a reference gives verdict `undecided`, no error.
+    with its interval, for comparison with the model's own.
+
+    `nuisance` (T_i, P) of the same rows is subtracted as the model has it, so all is measured on what it leaves. What a kernel shows
+    is measured, of runs that start from two kernels of rows: the first `lead_in` rows of each segment serve for that alone.
+    Too short a reference gives verdict `undecided`, no error.
     """
     began, reporter = time.perf_counter(), reporter or Reporter()
     model = model.as_float64()
-    reference = make_reference(model, segments, inputs)
+    reference = make_reference(model, segments, inputs, nuisance, lead_in)
     _compile(model, reporter)
     _report(reporter, 0.0, "free runs")
     runs = (driven_runs if reference.inputs is not None else free_runs)(model, reference, reporter)
@@ -97,7 +103,7 @@ def evaluate(
         Findings(
             model=model,
             n_reference=reference.n_steps,
-            n_given=sum(len(s) for s in segments),
+            n_given=sum(len(s) for s in segments) - sum(lead_in or []),
             undecided=_nothing_measured(reference, runs),
             fates=runs.fates,
             d_stsp=stsp,
@@ -170,7 +176,7 @@ def _nothing_measured(reference: Reference, runs: Runs) -> str | None:
 
 def _with_noise(model: TrainedModel, y: np.ndarray, seed: int) -> np.ndarray:
     """A generated series (T, N_e) as it would be measured."""
-    return y + model.measurement_std * np.random.default_rng(seed).standard_normal(y.shape)
+    return y + model.reading_std * np.random.default_rng(seed).standard_normal(y.shape)
 
 
 def _long_measure(model: TrainedModel, measures: list[Measure], x: np.ndarray, runs: Runs) -> Measure:
@@ -200,9 +206,10 @@ def _prediction_error(model: TrainedModel, reference: Reference, spec: EvaluateS
         return Measure(reason=reference.reason, variant=f"mse-{spec.prediction_horizon_steps}")
     return prediction_error(
         model,
-        reference.segments,
+        reference.known,
         spec.prediction_horizon_steps,
         inputs=reference.inputs,
+        lead_in=reference.lead_in,
         max_starts=_affordable_starts(model, spec.prediction_horizon_steps, 192),
         free_run=lambda z, n, drive: free_run(model, z, n, drive=drive),
         reporter=reporter,
@@ -221,8 +228,9 @@ def _valid_prediction_time(
     window = int(min(max(steps, 50), most, len(reference.longest) // 2))
     return valid_prediction_time(
         model,
-        reference.segments,
+        reference.known,
         inputs=reference.inputs,
+        lead_in=reference.lead_in,
         thresholds=(threshold,) if threshold == 0.3 else (threshold, 0.3),
         window_steps=window,
         lambda_max=lambda_max,
@@ -240,10 +248,11 @@ def _affordable_starts(model: TrainedModel, n_steps: int, least: int) -> int:
 def _spectrum(
     model: TrainedModel, reference: Reference, runs: Runs, spec: EvaluateSpec, reporter: Reporter
 ) -> tuple[LyapunovSpectrum, Quantity]:
-    inputs = reference.longest_inputs
-    if inputs is None:
+    if reference.inputs is None:
         return model_spectrum(model, runs.states, spec.lyapunov_steps, reporter=reporter)
-    return driven_spectrum(model, reference.longest, inputs, spec.lyapunov_steps, reporter=reporter)
+    longest = reference.longest_known
+    rows, inputs = reference.known[longest], reference.inputs[longest]
+    return driven_spectrum(model, rows, inputs, spec.lyapunov_steps, reporter=reporter)
 
 
 def _samples(model: TrainedModel, runs: Runs) -> dict[str, Any]:

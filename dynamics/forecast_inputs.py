@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,67 @@ from domain.results import ForecastStart, LyapunovSpectrum, Predictability
 from domain.series import Segment
 from domain.specs import ForecastContext, ForecastSpec
 from models.trained import TrainedModel
+
+
+class Given(NamedTuple):
+    """What a forecast starts from and what goes with it, own units; None for what the model has not."""
+
+    values: np.ndarray  # (L, N)
+    start: ForecastStart
+    inputs: np.ndarray | None  # (horizon, K)
+    nuisance: np.ndarray | None  # (horizon, P); None also where nothing is known of it
+    context_inputs: np.ndarray | None  # (L, K), of a convolutional model
+    context_nuisance: np.ndarray | None  # (L, P)
+
+    def columns(self) -> dict[str, Any]:
+        """As `forecasting.forecast` takes them."""
+        return {name: getattr(self, name) for name in ("inputs", "nuisance", "context_inputs", "context_nuisance")}
+
+
+def given_by_context(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> Given:
+    """From the rows that were sent along."""
+    assert spec.context is not None
+    values, start = context_values(
+        spec.context, channels=model.channels, context_steps=model.context_steps, dt=model.dt
+    )
+    inputs, nuisance = context_columns(model, spec.context)
+    future = future_inputs(model, spec, n_steps, None), future_nuisance(model, spec, n_steps, None)
+    return Given(values, start, *future, inputs, nuisance)
+
+
+def given_by_series(
+    model: TrainedModel,
+    spec: ForecastSpec,
+    n_steps: int,
+    *,
+    channels: Sequence[str],
+    segments: Sequence[Segment],
+    table: np.ndarray,
+    dt: float,
+) -> Given:
+    """From a stored series, `table` (T, len(channels)). Raises InvalidParameters where it lacks a column that the start needs."""
+    rows, start = start_in_series(segments, start_index=spec.start_index, context_steps=model.context_steps, dt=dt)
+    later = recorded_from(segments, start, n_steps)
+
+    def part(chosen: slice, names: list[str], *, needed: bool) -> np.ndarray | None:
+        missing = [name for name in names if name not in channels]
+        if missing and needed:
+            detail = f"The series lacks the channel {missing[0]!r}, whose values before the start are needed."
+            raise _wrong("/series_id", detail)
+        if missing or not names:
+            return None
+        return np.array(table[chosen][:, [list(channels).index(name) for name in names]], dtype=np.float64)
+
+    values = part(rows, model.channels, needed=True)
+    assert values is not None
+    return Given(
+        values,
+        start,
+        future_inputs(model, spec, n_steps, part(later, model.input_channels, needed=False)),
+        future_nuisance(model, spec, n_steps, part(later, model.nuisance_channels, needed=False)),
+        part(rows, model.input_channels if model.lead else [], needed=True),
+        part(rows, model.nuisance_channels, needed=True),
+    )
 
 
 def start_in_series(
@@ -80,31 +142,79 @@ def future_inputs(
         if spec.inputs is not None:
             raise _wrong("/inputs", "The model has no input channels; leave inputs away.")
         return None
-    names = ", ".join(model.inputs.channels)
     if spec.inputs is None:
         if recorded is not None and len(recorded) >= n_steps:
             return np.asarray(recorded[:n_steps], dtype=np.float64)
+        names = ", ".join(model.inputs.channels)
         known = "none are known" if recorded is None else f"the series has {len(recorded)} of them from the start on"
         detail = f"The model is driven by {names}: inputs need {n_steps} rows of them, one for each step; {known}."
         raise _wrong("/inputs", detail)
-    for row, values in enumerate(spec.inputs[:n_steps]):
-        _check_input_row(row, values, model.inputs.channels)
-    if len(spec.inputs) < n_steps or (len(spec.inputs) > n_steps and spec.horizon_steps is not None):
-        detail = f"The forecast has {n_steps} steps and needs as many rows of {names}; inputs have {len(spec.inputs)}."
-        raise _wrong("/inputs", detail)
-    return np.array(spec.inputs[:n_steps], dtype=np.float64)
+    return _sent(spec.inputs, model.inputs.channels, "inputs", n_steps, spec)
 
 
-def _check_input_row(row: int, values: list[float | None], channels: Sequence[str]) -> None:
+def future_nuisance(
+    model: TrainedModel, spec: ForecastSpec, n_steps: int, recorded: np.ndarray | None
+) -> np.ndarray | None:
+    """The same of the model's nuisance channels, (n_steps, P), but None where nothing is known: their mean is then taken."""
+    if model.nuisance is None:
+        if spec.nuisance is not None:
+            raise _wrong("/nuisance", "The model has no nuisance channels; leave nuisance away.")
+        return None
+    if spec.nuisance is not None:
+        return _sent(spec.nuisance, model.nuisance.channels, "nuisance", n_steps, spec)
+    if recorded is None or len(recorded) < n_steps:
+        return None
+    return np.asarray(recorded[:n_steps], dtype=np.float64)
+
+
+def context_columns(model: TrainedModel, context: ForecastContext) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Inputs (L, K) and nuisance (L, P) of the rows of a context, where the model needs them; else None.
+
+    Inputs are needed by a convolutional model, which starts within the context. Raises InvalidParameters where they are missing.
+    """
+    found: list[np.ndarray | None] = []
+    needed = {"inputs": model.input_channels if model.lead else [], "nuisance": model.nuisance_channels}
+    for name, channels in needed.items():
+        rows: list[list[float | None]] | None = getattr(context, name)
+        if not channels:
+            found.append(None)
+            continue
+        if rows is None or len(rows) != len(context.values):
+            detail = (
+                f"The context has {len(context.values)} rows, and its {name} must have as many: {', '.join(channels)}; "
+                f"there are {'none' if rows is None else len(rows)}."
+            )
+            raise _wrong(f"/context/{name}", detail)
+        for row, values in enumerate(rows):
+            _check_row(row, values, channels, name, "/context")
+        found.append(np.array(rows, dtype=np.float64))
+    return found[0], found[1]
+
+
+def _sent(
+    rows: list[list[float | None]], channels: Sequence[str], what: str, n_steps: int, spec: ForecastSpec
+) -> np.ndarray:
+    """Rows of a request, one for each step; surplus ones are allowed where the number of steps was not known to the caller."""
+    for row, values in enumerate(rows[:n_steps]):
+        _check_row(row, values, channels, what)
+    if len(rows) < n_steps or (len(rows) > n_steps and spec.horizon_steps is not None):
+        verb = "have" if what == "inputs" else "has"
+        detail = f"The forecast has {n_steps} steps and needs as many rows of {', '.join(channels)}; {what} {verb} {len(rows)}."
+        raise _wrong(f"/{what}", detail)
+    return np.array(rows[:n_steps], dtype=np.float64)
+
+
+def _check_row(row: int, values: list[float | None], channels: Sequence[str], what: str, at: str = "") -> None:
+    kind = what.removesuffix("s") if what == "inputs" else what
     if len(values) != len(channels):
-        detail = (
-            f"Row {row} has {len(values)} values; the model's {len(channels)} input channels are {', '.join(channels)}."
-        )
-        raise _wrong(f"/inputs/{row}", detail, [row])
+        detail = f"Row {row} has {len(values)} values; the model's {len(channels)} {kind} channels are {', '.join(channels)}."
+        raise _wrong(f"{at}/{what}/{row}", detail, [row])
     if None in values:
         column = values.index(None)
-        detail = f"The value of {channels[column]} in row {row} is missing; inputs have no gaps."
-        raise _wrong(f"/inputs/{row}/{column}", detail, [row])
+        gaps = "inputs have no gaps" if what == "inputs" else "nuisance has no gaps"
+        raise _wrong(
+            f"{at}/{what}/{row}/{column}", f"The value of {channels[column]} in row {row} is missing; {gaps}.", [row]
+        )
 
 
 def _wrong(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidParameters:

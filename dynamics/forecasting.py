@@ -6,6 +6,7 @@ Why an ensemble, where it starts, what its bands mean and when they lie: docs/sc
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -48,6 +49,9 @@ def forecast(
     start: ForecastStart,
     predictability: Predictability,
     inputs: np.ndarray | None = None,
+    nuisance: np.ndarray | None = None,
+    context_inputs: np.ndarray | None = None,
+    context_nuisance: np.ndarray | None = None,
     reporter: Reporter | None = None,
 ) -> ForecastResult:
     """Median and quantiles of x at start.time + k dt, k = 0 .. horizon - 1, over an ensemble of free runs.
@@ -57,6 +61,9 @@ def forecast(
     model, residual_std^2 = 2 n^2 + q^2. Member 0 has no noise, the others come in pairs of opposite signs.
     `context` (L, N), own units, L >= model.context_steps, its last row one step before `start`. `inputs` (horizon, K), own
     units, the first row at `start`, drive every member of a model that has inputs: see `forecast_inputs.future_inputs`.
+    `nuisance` (horizon, P), own units, is what J r adds; None: its mean, that is the system's signal alone. What contaminates the
+    context is subtracted: `context_nuisance` (L, P). A convolutional model starts from the deconvolved context, `lead` steps before its
+    end, and goes through these with `context_inputs` (L, K).
     The median of a chaotic ensemble is no trajectory: beyond `trusted_steps` it tends to the mean of the attractor.
     Raises InvalidParameters for a context or a horizon that cannot be used, ValueError for inputs of another shape.
     """
@@ -64,7 +71,12 @@ def forecast(
     n_steps = horizon_steps(spec, predictability, model.dt)
     check_size(model, spec, n_steps)
     rows = _needed_rows(model, context, sent_along=spec.context is not None)
-    ensemble = run(model, rows, _driving(model, inputs, n_steps), spec, n_steps, reporter)
+    embedded = model.clean(model.embed(rows), _contaminating(model, context_nuisance))[-model.context_rows :]
+    driving = _driving(model, inputs, n_steps, context_inputs)
+    contamination = None
+    if nuisance is not None and model.nuisance is not None:
+        contamination = (model.nuisance.standardise(nuisance) @ model.observation["J"].T) * model.std
+    ensemble = run(model, embedded, driving, spec, n_steps, reporter, contamination)
     trusted = ensemble.trusted_steps if spec.samples > 1 else None
     # Not validated again: a million steps are ten million numbers, all of them checked by `_run`.
     return ForecastResult.model_construct(
@@ -78,18 +90,43 @@ def forecast(
         predictability=predictability,
         trusted_steps=trusted,
         inputs=None if inputs is None else "series" if spec.inputs is None else "request",
+        nuisance=_source(model, nuisance, spec),
         warnings=_warnings(model, rows, inputs, spec, n_steps, ensemble, trusted),
     )
 
 
-def _driving(model: TrainedModel, inputs: np.ndarray | None, n_steps: int) -> np.ndarray | None:
-    """The inputs as the model takes them, (n_steps, K) standardised; None for a model without."""
+def _source(
+    model: TrainedModel, nuisance: np.ndarray | None, spec: ForecastSpec
+) -> Literal["request", "series", "mean"] | None:
+    """Where the future values of the nuisance came from."""
+    if model.nuisance is None:
+        return None
+    return "mean" if nuisance is None else "series" if spec.nuisance is None else "request"
+
+
+def _contaminating(model: TrainedModel, nuisance: np.ndarray | None) -> np.ndarray | None:
+    """The nuisance of the embedded rows of the context, (., P) standardised; None for a model without."""
+    if (nuisance is None) != (model.nuisance is None):
+        raise ValueError("a context's nuisance is needed for a model with nuisance, and for no other")
+    if nuisance is None or model.nuisance is None:
+        return None
+    return model.nuisance.standardise(nuisance)[-(model.context_steps - model.lags[-1]) :]
+
+
+def _driving(
+    model: TrainedModel, inputs: np.ndarray | None, n_steps: int, earlier: np.ndarray | None
+) -> np.ndarray | None:
+    """The inputs as the model takes them, (lead + n_steps, K) standardised; None for a model without."""
     if (inputs is None) != (model.inputs is None):
         raise ValueError("inputs are needed for a model with inputs, and for no other")
     if inputs is None or model.inputs is None:
         return None
     if len(inputs) != n_steps:
         raise ValueError(f"one row of inputs is needed for each of {n_steps} steps, not {len(inputs)}")
+    if model.lead:
+        if earlier is None or len(earlier) < model.lead:
+            raise ValueError(f"the inputs of the last {model.lead} rows of the context are needed")
+        inputs = np.concatenate([earlier[len(earlier) - model.lead :], inputs])
     return model.inputs.standardise(inputs)
 
 

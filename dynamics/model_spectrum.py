@@ -58,7 +58,7 @@ def driven_spectrum(
     spread evenly, and go through the recorded inputs, never beyond their end, so that there may be fewer steps than
     n_steps. Source: Pecora & Carroll 1990, Phys. Rev. Lett. 64, 821.
     """
-    extent, usable = _extent(model, n_steps), len(embedded) - 1
+    extent, usable = _extent(model, n_steps), len(embedded) - model.context_rows
     n_runs = max(MIN_RUNS, int(extent.work / _CALL_WORK) + 1)
     transient = min(_TRANSIENT_STEPS, usable // 20)
     run_steps = min(-(-extent.n_steps // n_runs), (usable - transient) // n_runs)
@@ -68,8 +68,9 @@ def driven_spectrum(
             f"the model is driven: about {needed} rows of the reference without a gap are needed, not {len(embedded)}"
         )
         return _nothing(model, CONDITIONAL, reason)
-    rows = np.linspace(0, usable - transient - run_steps, n_runs).astype(int)
-    starts = [(model.encode(embedded[row]), Drive(inputs, np.array([row + 1]))) for row in rows]
+    rows = np.linspace(0, usable - transient - run_steps, n_runs).astype(int) + model.context_rows - 1
+    launched = model.launch(embedded[rows[:, None] + np.arange(1 - model.context_rows, 1)])[-1]
+    starts = [(z, Drive(inputs, np.array([row + 1 - model.lead]))) for z, row in zip(launched, rows, strict=True)]
     reason = "every driven run of the model diverges"
     return _spectrum(model, starts, extent, run_steps, transient, CONDITIONAL, reason, reporter)
 

@@ -9,6 +9,7 @@ import numpy as np
 from dynamics.judgement import Fate
 from dynamics.kernels import free_run
 from dynamics.measures import MAX_BINNED_CHANNELS
+from dynamics.measures.prediction_error import start_rows
 from dynamics.reporting import Reporter
 from models.trained import Drive, TrainedModel
 
@@ -23,11 +24,15 @@ LEAST_DRIVEN_ROWS = 20  # a shorter stretch between gaps says nothing about a dr
 
 @dataclass(frozen=True)
 class Reference:
-    """Embedded, standardised observations that the model is measured against, and the inputs of their rows."""
+    """Embedded, standardised observations that the model is measured against, less their nuisance, and the inputs of their rows."""
 
     segments: list[np.ndarray]  # (T_i, N_e)
     pooled: np.ndarray  # (T, N_e), all of them
-    inputs: list[np.ndarray] | None = None  # (T_i, K) standardised; None for a model without inputs
+    known: list[
+        np.ndarray
+    ]  # (B_i + T_i, N_e) the same after rows that are not measured against, from which runs may start
+    lead_in: list[int]  # B_i
+    inputs: list[np.ndarray] | None = None  # (B_i + T_i, K) standardised; None for a model without inputs
 
     @property
     def n_steps(self) -> int:
@@ -38,11 +43,9 @@ class Reference:
         return max(self.segments, key=len)
 
     @property
-    def longest_inputs(self) -> np.ndarray | None:
-        """Inputs of the rows of `longest`."""
-        if self.inputs is None:
-            return None
-        return self.inputs[max(range(len(self.segments)), key=lambda i: len(self.segments[i]))]
+    def longest_known(self) -> int:
+        """Number of the segment with the most rows."""
+        return max(range(len(self.segments)), key=lambda i: len(self.segments[i]))
 
     @property
     def reason(self) -> str | None:
@@ -52,30 +55,53 @@ class Reference:
         return f"the reference has {self.n_steps} usable steps, at least {MIN_REFERENCE_STEPS} are needed"
 
 
-def make_reference(model: TrainedModel, segments: list[np.ndarray], inputs: list[np.ndarray] | None) -> Reference:
+def make_reference(
+    model: TrainedModel,
+    segments: list[np.ndarray],
+    inputs: list[np.ndarray] | None,
+    nuisance: list[np.ndarray] | None = None,
+    lead_in: list[int] | None = None,
+) -> Reference:
     """Embed the segments, the first MAX_REFERENCE_STEPS steps of them or fewer for very wide models.
 
-    `segments` (T_i, N) and `inputs` (T_i, K), own units, row by row. Raises ValueError for a model with inputs without
-    them, and the other way round.
+    `segments` (T_i, N), `inputs` (T_i, K) and `nuisance` (T_i, P), own units, row by row; the first `lead_in` rows of each are not
+    measured against. Raises ValueError for a model with inputs without them, and the other way round, and so for nuisance.
     """
     if (inputs is None) != (model.inputs is None):
         raise ValueError("inputs are needed for a model with inputs, and for no other")
+    if (nuisance is None) != (model.nuisance is None):
+        raise ValueError("nuisance is needed for a model with nuisance, and for no other")
     left = min(MAX_REFERENCE_STEPS, _MAX_RUN_VALUES // (2 * N_STARTS * max(model.latent_dim, model.n_observed)))
-    embedded, driving = [], []
+    embedded, driving, before = [], [], []
     for i, segment in enumerate(segments):
-        if len(segment) < model.context_steps or left <= 0:
+        if len(segment) < model.lags[-1] + 1 or left <= 0:
             continue
-        embedded.append(model.embed(segment)[:left])
+        rows = model.embed(segment)
+        if model.nuisance is not None and nuisance is not None:
+            rows = model.clean(rows, model.nuisance.standardise(nuisance[i])[model.lags[-1] :])
+        before.append(max(0, (lead_in[i] if lead_in else 0) - model.lags[-1]))
+        embedded.append(rows[: left + before[-1]])
         if model.inputs is not None and inputs is not None:
             if len(inputs[i]) != len(segment):
                 raise ValueError(f"segment {i} has {len(segment)} rows, its inputs have {len(inputs[i])}")
             rows = inputs[i][model.lags[-1] :][: len(embedded[-1])]
             driving.append(model.inputs.standardise(rows))
-        left -= len(embedded[-1])
+        left -= len(embedded[-1]) - before[-1]
     if not embedded:
-        embedded = [np.empty((0, model.n_observed))]
+        embedded, before = [np.empty((0, model.n_observed))], [0]
         driving = [np.empty((0, len(model.input_channels)))]
-    return Reference(embedded, np.concatenate(embedded), None if model.inputs is None else driving)
+    measured = [rows[skipped:] for rows, skipped in zip(embedded, before, strict=True)]
+    return Reference(measured, np.concatenate(measured), embedded, before, None if model.inputs is None else driving)
+
+
+def contexts_of(model: TrainedModel, pooled: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """What runs start from that begin after `rows` (B,) of a series: (B, C, N_e)."""
+    return pooled[rows[:, None] + np.arange(1 - model.context_rows, 1)]
+
+
+def first_starts(model: TrainedModel, reference: Reference) -> list[int]:
+    """The first row of each known segment that has a context before it and is measured against."""
+    return [max(skipped, model.context_rows - 1) for skipped in reference.lead_in]
 
 
 @dataclass(frozen=True)
@@ -95,10 +121,12 @@ def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -> 
     n_steps, dropped = reference.n_steps, reference.n_steps // 4
     if model.n_observed <= MAX_BINNED_CHANNELS and n_steps < LONG_RUN_STEPS:
         n_steps = max(n_steps, min(LONG_RUN_STEPS, _MAX_RUN_VALUES // (N_STARTS * model.latent_dim)))
-    if reference.n_steps:
-        starts = reference.pooled[np.linspace(0, reference.n_steps, N_STARTS, endpoint=False).astype(int)]
+    candidates = start_rows(reference.known, 0, None, first_starts(model, reference))
+    if candidates.size:
+        rows = candidates[np.linspace(0, len(candidates), N_STARTS, endpoint=False).astype(int)]
+        starts = contexts_of(model, np.concatenate(reference.known), rows)
     else:
-        starts = np.zeros((N_STARTS, model.n_observed))
+        starts = np.zeros((N_STARTS, model.context_rows, model.n_observed))
     observed, states = _run(model, starts, dropped + n_steps, None, reporter)
     fates = [_fate(observed[:, b], reference.pooled) for b in range(N_STARTS)]
     alive = np.concatenate([s[[fate != "diverged" for fate in fates]] for s in states])
@@ -115,17 +143,18 @@ def driven_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -
     parts: list[np.ndarray] = []
     truths: list[np.ndarray] = []
     dropped = 0
-    for segment, inputs in zip(reference.segments, reference.inputs, strict=True):
-        if len(segment) < LEAST_DRIVEN_ROWS:
+    for segment, inputs, first in zip(reference.known, reference.inputs, first_starts(model, reference), strict=True):
+        if len(segment) - first < LEAST_DRIVEN_ROWS:
             continue
-        quarter = len(segment) // 4
-        rows = np.linspace(0, quarter, N_STARTS, endpoint=False).astype(int)
-        observed, _ = _run(model, segment[rows], len(segment) - 1, Drive(inputs, rows + 1), reporter)
+        quarter = first + (len(segment) - first) // 4
+        rows = np.linspace(first, quarter, N_STARTS, endpoint=False).astype(int)
+        contexts = contexts_of(model, segment, rows)
+        observed, _ = _run(model, contexts, len(segment) - 1 - first, Drive(inputs, rows + 1), reporter)
         # Step k of run b is row rows[b] + 1 + k of the segment; what lies beyond its end has wrapped and is cut off here.
         kept = [observed[quarter - row - 1 : len(segment) - row - 1, b] for b, row in enumerate(rows)]
         parts.append(np.stack(kept, axis=1))
         truths.append(segment[quarter:])
-        dropped += quarter
+        dropped += quarter - first
     if not parts:
         empty = np.empty((0, model.n_observed))
         none: list[Fate] = ["ok"] * N_STARTS
@@ -144,19 +173,22 @@ def _end_to_end(parts: list[np.ndarray]) -> list[slice]:
 def _run(
     model: TrainedModel, starts: np.ndarray, n_steps: int, drive: Drive | None, reporter: Reporter
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Observations of free runs from `starts` (B, N_e), (n_steps, B, N_e), and the states after each compiled call, (B, M)."""
-    chunk = max(1, int(_RUN_WORK / (16 * step_work(model))))
-    z = model.encode(starts)
-    observed, states = np.empty((n_steps, *starts.shape)), []
+    """Observations of free runs from contexts (B, C, N_e), (n_steps, B, N_e), and the states after each compiled call, (B, M).
+
+    The first row of the `drive` is that of the first observation.
+    """
+    chunk, n_steps = max(1, int(_RUN_WORK / (16 * step_work(model)))), n_steps + model.lead
+    before = model.launch(starts)
+    observed, states = np.empty((n_steps, len(starts), model.n_observed)), []
     for first in range(0, n_steps, chunk):
         reporter.check()
-        later = None if drive is None else Drive(drive.values, drive.rows + first)
-        run = free_run(model, z, min(chunk, n_steps - first), drive=later)
-        z = run[-1]
-        states.append(z)
+        later = None if drive is None else Drive(drive.values, drive.rows + first - model.lead)
+        run = free_run(model, before[-1], min(chunk, n_steps - first), drive=later)
+        states.append(run[-1])
         with np.errstate(over="ignore", invalid="ignore"):
-            observed[first : first + len(run)] = model.observe(run)
-    return observed, states
+            observed[first : first + len(run)] = model.show(before, run)
+        before = np.concatenate([before, run])[-len(before) :]
+    return observed[model.lead :], states
 
 
 def step_work(model: TrainedModel) -> int:

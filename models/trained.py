@@ -167,6 +167,29 @@ class TrainedModel:
         """Rows of the series that a run is started from: the largest lag and the present row, or two kernels."""
         return self.lags[-1] + 1 if self.filter is None else self.filter.context_steps
 
+    def observation_document(self) -> dict[str, Any]:
+        """What a reader of the model's document is told of its observation."""
+        if self.filter is None:
+            return {"kind": self.observation_kind}
+        left, right = self.filter.cut
+        return {
+            "kind": self.observation_kind,
+            "kernel_steps": self.filter.steps,
+            "cut_steps": [left, right],
+            "noise_std": [float(f"{std:.6g}") for std in self.filter.noise_std],
+            "context_steps": self.context_steps,
+        }
+
+    @property
+    def reading_std(self) -> np.ndarray:
+        """Noise with which observations are read (N_e,), standardised: what the deconvolution reckoned with, or the measurement's."""
+        return self.measurement_std if self.filter is None else self.filter.noise_std
+
+    @property
+    def context_rows(self) -> int:
+        """Embedded rows that `launch` takes."""
+        return 1 if self.filter is None else self.filter.context_steps
+
     @property
     def shown_steps(self) -> int:
         """States that one observation depends on: the kernel's length, or 1."""

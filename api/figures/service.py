@@ -164,15 +164,20 @@ def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
     loaded, row = _reference(services, tenant, result)
     model, report = loaded.trained, result.document.get("report") or result.document
     table = stored_series.load_values(services.blobs, row)
-    parts, left = [], MAX_GROWTH_ROWS
+    parts: list[np.ndarray] = []
+    lead_in: list[int] = []
+    left = MAX_GROWTH_ROWS
     for start, stop in report.get("reference_parts") or [report["reference_steps"]]:
         for segment in (Segment.model_validate(s) for s in row.profile["segments"]):
             first, last = max(start, segment.start), min(stop, segment.stop, max(start, segment.start) + left)
             if last > first:
-                parts.append(np.array(table[first:last], dtype=np.float64))
+                before = max(segment.start, first - model.context_rows + 1)
+                lead_in.append(first - before)
+                parts.append(np.array(table[before:last], dtype=np.float64))
                 left -= last - first
     observed = stored_series.channel_indices(row, model.channels)
     driving = stored_series.channel_indices(row, model.input_channels) if model.input_channels else None
+    nuisance = stored_series.channel_indices(row, model.nuisance_channels) if model.nuisance_channels else None
     rate = ((result.analysis or {}).get("lambda_max") or {}).get("value") or 0.0
     steps = round(GROWTH_LYAPUNOV_TIMES / (rate * model.dt)) if rate > 0 else GROWTH_STEPS
     try:
@@ -181,6 +186,8 @@ def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
             [part[:, observed] for part in parts],
             None if driving is None else [part[:, driving] for part in parts],
             min(max(steps, 10), MAX_GROWTH_STEPS),
+            None if nuisance is None else [part[:, nuisance] for part in parts],
+            lead_in,
         )
     except ValueError as error:
         raise NotFound(f"There is no figure prediction-error: {error}.") from error

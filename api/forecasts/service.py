@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -15,10 +14,10 @@ from api.models.service import LoadedModel
 from domain.documents import Encoded, ForecastOut, write_forecast
 from domain.errors import ErrorItem, InvalidParameters, NotFound, UnknownChannel
 from domain.ids import is_id, new_id
-from domain.results import ForecastResult, ForecastStart
+from domain.results import ForecastResult
 from domain.series import Segment
 from domain.specs import ForecastSpec
-from dynamics.forecast_inputs import context_values, future_inputs, recorded_from, start_in_series
+from dynamics.forecast_inputs import Given, given_by_context, given_by_series
 from dynamics.forecasting import check_size, forecast, horizon_steps
 from store import results
 from store import series as stored_series
@@ -63,16 +62,16 @@ def _computed(
     services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
 ) -> tuple[ForecastResult, str | None]:
     """The forecast, and the series that it starts from, if any."""
-    given = _given(services, tenant, model, spec, series_id)
+    source, given = _given(services, tenant, model, spec, series_id)
     result = forecast(
         model.trained,
         given.values,
         spec=spec,
         start=given.start,
         predictability=model.predictability,
-        inputs=given.inputs,
+        **given.columns(),
     )
-    return result, given.series_id
+    return result, source
 
 
 def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
@@ -81,41 +80,25 @@ def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpe
     _given(services, tenant, model, spec, series_id)
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What a forecast starts from."""
-
+class _Source(NamedTuple):
     series_id: str | None  # the series that is used, if any
-    values: np.ndarray  # (L, N)
-    start: ForecastStart
-    inputs: np.ndarray | None  # (horizon, K); None for a model without inputs
+    given: Given
 
 
-def _given(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> _Given:
+def _given(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> _Source:
     trained = model.trained
     n_steps = horizon_steps(spec, model.predictability, trained.dt)
     if spec.context is not None:
         if series_id is not None:
             detail = "Give series_id or context, not both."
             raise InvalidParameters(detail, [ErrorItem(pointer="/series_id", detail=detail)])
-        values, start = context_values(
-            spec.context, channels=trained.channels, context_steps=trained.context_steps, dt=trained.dt
-        )
-        return _Given(None, values, start, future_inputs(trained, spec, n_steps, None))
+        return _Source(None, given_by_context(trained, spec, n_steps))
     with services.database.read() as session:
         row = series_for(session, tenant, model, series_id)
     table = stored_series.load_values(services.blobs, row)
     segments = [Segment.model_validate(s) for s in row.profile["segments"]]
-    rows, start = start_in_series(
-        segments, start_index=spec.start_index, context_steps=trained.context_steps, dt=row.dt
-    )
-    columns = stored_series.channel_indices(row, trained.channels)
-    recorded = None
-    if all(name in row.channels for name in trained.input_channels):
-        inputs = stored_series.channel_indices(row, trained.input_channels)
-        recorded = table[recorded_from(segments, start, n_steps)][:, inputs]
-    values = np.array(table[rows][:, columns], dtype=np.float64)
-    return _Given(row.id, values, start, future_inputs(trained, spec, n_steps, recorded))
+    found = given_by_series(trained, spec, n_steps, channels=row.channels, segments=segments, table=table, dt=row.dt)
+    return _Source(row.id, found)
 
 
 def series_for(
@@ -130,7 +113,7 @@ def series_for(
         raise NotFound(f"There is no series {wanted[:60]!r}.", [ErrorItem(pointer="/series_id")])
     row = stored_series.get(session, wanted, tenant=tenant)
     trained = model.trained
-    needed = [*trained.channels, *(trained.input_channels if with_inputs else [])]
+    needed = [*trained.channels, *trained.nuisance_channels, *(trained.input_channels if with_inputs else [])]
     missing = [name for name in needed if name not in row.channels]
     if missing:
         detail = (

@@ -24,6 +24,7 @@ def prediction_error(
     n_steps: int = 20,
     *,
     inputs: list[np.ndarray] | None = None,
+    lead_in: list[int] | None = None,
     max_starts: int | None = None,
     scale: np.ndarray | None = None,
     free_run: FreeRun | None = None,
@@ -41,10 +42,11 @@ def prediction_error(
     variant = f"mse-{n_steps}"
     pooled = np.concatenate(segments)
     most = max(200, _MAX_START_STEPS // n_steps)
-    starts = start_rows(segments, n_steps, most if max_starts is None else min(most, max_starts))
+    first = first_rows(model, segments, lead_in)
+    starts = start_rows(segments, n_steps, most if max_starts is None else min(most, max_starts), first)
     if not starts.size:
-        return Measure(reason=f"no segment has more than {n_steps} steps", variant=variant)
-    scale = pooled.std(axis=0) if scale is None else scale
+        return Measure(reason=f"no segment has more than {n_steps} steps{_after_context(model)}", variant=variant)
+    scale = measured(segments, lead_in).std(axis=0) if scale is None else scale
     if (constant := np.flatnonzero(scale == 0)).size:
         return Measure(reason=f"coordinate {constant[0]} of the true series does not vary", variant=variant)
     squares, persistence, diverged = 0.0, 0.0, 0
@@ -65,11 +67,35 @@ def prediction_error(
     return Measure(value=squares / n, variant=variant, parameters=parameters)
 
 
-def start_rows(segments: list[np.ndarray], n_steps: int, max_starts: int) -> np.ndarray:
-    """Rows of the concatenated segments from which n_steps stay within one segment; `max_starts` evenly spaced ones if more."""
+def measured(segments: list[np.ndarray], lead_in: list[int] | None) -> np.ndarray:
+    """Rows of all segments but those that only lead in, (T, N_e)."""
+    return np.concatenate([s[skipped:] for s, skipped in zip(segments, lead_in or [0] * len(segments), strict=True)])
+
+
+def first_rows(model: TrainedModel, segments: list[np.ndarray], lead_in: list[int] | None) -> list[int]:
+    """The first row of each segment that runs may start after: one with a context before it, from the last that leads in on."""
+    return [max(skipped - 1, model.context_rows - 1) for skipped in lead_in or [0] * len(segments)]
+
+
+def _after_context(model: TrainedModel) -> str:
+    return "" if model.context_rows == 1 else f" after the {model.context_rows} rows that a run starts from"
+
+
+def start_rows(
+    segments: list[np.ndarray], n_steps: int, max_starts: int | None, first: list[int] | None = None
+) -> np.ndarray:
+    """Rows of the concatenated segments from which n_steps stay within one segment; `max_starts` evenly spaced ones if more.
+
+    `first`: the row of each segment that is the first possible.
+    """
     ends = np.cumsum([len(s) for s in segments])
-    rows = np.concatenate([np.arange(end - len(s), end - n_steps) for s, end in zip(segments, ends, strict=True)])
-    return rows if rows.size <= max_starts else rows[np.linspace(0, rows.size - 1, max_starts).astype(np.int64)]
+    parts = zip(segments, ends, first or [0] * len(segments), strict=True)
+    rows = np.concatenate(
+        [np.arange(end - len(s) + low, max(end - n_steps, end - len(s) + low)) for s, end, low in parts]
+    )
+    if max_starts is None or rows.size <= max_starts:
+        return rows
+    return rows[np.linspace(0, rows.size - 1, max_starts).astype(np.int64)]
 
 
 def driving(inputs: list[np.ndarray] | None) -> np.ndarray | None:
@@ -100,9 +126,11 @@ def predictions(
         if reporter is not None:
             reporter.check()
         rows = starts[first : first + size]
-        drive = None if inputs is None else Drive(inputs, rows + 1)
+        drive = None if inputs is None else Drive(inputs, rows + 1 - model.lead)
+        before = model.launch(pooled[rows[:, None] + np.arange(1 - model.context_rows, 1)])
         with np.errstate(over="ignore", invalid="ignore"):
-            yield pooled[rows], pooled[rows + ahead], model.observe(run(model.encode(pooled[rows]), n_steps, drive))
+            predicted = model.show(before, run(before[-1], n_steps + model.lead, drive))[model.lead :]
+            yield pooled[rows], pooled[rows + ahead], predicted
 
 
 def _mean_square(error: np.ndarray) -> np.ndarray:

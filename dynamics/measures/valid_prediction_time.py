@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from domain.results import ValidPredictionTime
-from dynamics.measures.prediction_error import FreeRun, driving, predictions, start_rows
+from dynamics.measures.prediction_error import FreeRun, driving, first_rows, measured, predictions, start_rows
 from dynamics.reporting import Reporter
 from models import TrainedModel
 
@@ -18,6 +18,7 @@ def valid_prediction_time(
     thresholds: tuple[float, ...] = (0.4, 0.3),
     window_steps: int,
     lambda_max: float | None,
+    lead_in: list[int] | None = None,
     max_starts: int = 200,
     free_run: FreeRun | None = None,
     reporter: Reporter | None = None,
@@ -31,12 +32,12 @@ def valid_prediction_time(
     Source: Vlachas et al. 2020, Neural Networks 126, 191 (NRMSE); Pathak et al. 2018 with e > 0.4.
     Starts still below the threshold at the window's end are censored: a quartile that falls on them is null.
     """
-    starts = start_rows(segments, window_steps, max_starts)
+    starts = start_rows(segments, window_steps, max_starts, first_rows(model, segments, lead_in))
     pooled = np.concatenate(segments)
     if not starts.size:
         reason = f"no segment has more than {window_steps} steps"
         return ValidPredictionTime(threshold=thresholds[0], unit=model.time_unit, reason=reason)
-    scale = pooled.std(axis=0)
+    scale = measured(segments, lead_in).std(axis=0)
     if (constant := np.flatnonzero(scale == 0)).size:
         reason = f"coordinate {constant[0]} of the true series does not vary"
         return ValidPredictionTime(threshold=thresholds[0], unit=model.time_unit, reason=reason)

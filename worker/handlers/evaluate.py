@@ -24,12 +24,14 @@ def run(context: Context) -> Outcome:
         stated_runs(training.get("test_parts", []), training["test_steps"]) if is_own else [(0, given.row.n_steps)]
     )
     runs = reference_runs(request.params, held_out, given.row.n_steps)
-    observed, inputs = given.within(runs)
+    reference = given.within(runs, model.context_rows - 1)
     lambda_max = _lambda_max(context, given, row.analysis_id if is_own else None)
     report = evaluate(
         model,
-        observed,
-        inputs=inputs,
+        reference.observed,
+        inputs=reference.inputs,
+        nuisance=reference.nuisance,
+        lead_in=reference.lead_in,
         spec=request.params,
         lambda_max=None if lambda_max is None else lambda_max.value,
         data_lambda_max=lambda_max,

@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-import numpy as np
-
 from domain.documents import ForecastOut, write_forecast
 from domain.ids import new_id
-from domain.results import ForecastStart, LyapunovSpectrum
+from domain.results import LyapunovSpectrum
 from domain.series import SeriesProfile
 from domain.specs import ForecastJob
-from dynamics.forecast_inputs import (
-    context_values,
-    future_inputs,
-    predictability_of,
-    recorded_from,
-    start_in_series,
-)
+from dynamics.forecast_inputs import Given, given_by_context, given_by_series, predictability_of
 from dynamics.forecasting import forecast, horizon_steps
 from models.trained import TrainedModel
 from store import series
@@ -35,14 +27,14 @@ def run(context: Context) -> Outcome:
     spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
     predictability = predictability_of(spectrum, model)
     n_steps = horizon_steps(request.params, predictability, model.dt)
-    values, start, recorded = _observations(context, request, model, series_id, n_steps)
+    given = _given(context, request, model, series_id, n_steps)
     result = forecast(
         model,
-        values,
+        given.values,
         spec=request.params,
-        start=start,
+        start=given.start,
         predictability=predictability,
-        inputs=future_inputs(model, request.params, n_steps, recorded),
+        **given.columns(),
         reporter=context.reporter,
     )
     document = ForecastOut(
@@ -65,29 +57,12 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _observations(
-    context: Context, request: ForecastJob, model: TrainedModel, series_id: str | None, n_steps: int
-) -> tuple[np.ndarray, ForecastStart, np.ndarray | None]:
-    """The rows (L, N) that the forecast starts from, in the model's channels, and what is recorded of its inputs from there on."""
+def _given(context: Context, request: ForecastJob, model: TrainedModel, series_id: str | None, n_steps: int) -> Given:
     spec = request.params
     if spec.context is not None:
-        values, start = context_values(
-            spec.context, channels=model.channels, context_steps=model.context_steps, dt=model.dt
-        )
-        return values, start, None
+        return given_by_context(model, spec, n_steps)
     with context.database.read() as session:
         row = series.get(session, str(series_id), tenant=context.task.tenant)
     segments = SeriesProfile.model_validate(row.profile).segments
-    rows, start = start_in_series(
-        segments,
-        start_index=spec.start_index,
-        context_steps=model.context_steps,
-        dt=row.dt,
-    )
     table = context.patiently(lambda: series.load_values(context.blobs, row))
-    recorded = None
-    if all(name in row.channels for name in model.input_channels):
-        inputs = series.channel_indices(row, model.input_channels)
-        recorded = table[recorded_from(segments, start, n_steps)][:, inputs]
-    columns = series.channel_indices(row, model.channels)
-    return np.asarray(table[rows][:, columns], dtype=np.float64), start, recorded
+    return given_by_series(model, spec, n_steps, channels=row.channels, segments=segments, table=table, dt=row.dt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,15 @@ from store.tables import AnalysisRow, ModelRow, SeriesRow
 from worker.context import Context
 
 Segments = list[tuple[int, np.ndarray]]
+
+
+class Reference(NamedTuple):
+    """Parts of a series that a model is measured against; lists over its segments."""
+
+    observed: list[np.ndarray]  # (T_i, N)
+    inputs: list[np.ndarray] | None  # (T_i, K) where there are any
+    nuisance: list[np.ndarray] | None  # (T_i, P) where there is any
+    lead_in: list[int]  # rows at the beginning of each that runs start from, and nothing else
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,20 @@ class SeriesInput:
         """Those of a collection."""
         return [Recording.model_validate(r) for r in self.row.profile.get("recordings") or []]
 
-    def within(self, runs: Sequence[tuple[int, int]]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-        """What of the segments lies in the rows [start, stop) of the runs: observed columns, and inputs where there are any."""
-        part = [piece for start, stop in runs for piece in rows_between(self.segments, start, stop)]
-        inputs = self.columns(self.input_channels, part) if self.input_channels else None
-        return self.columns(self.channels, part), inputs
+    def within(self, runs: Sequence[tuple[int, int]], before: int = 0) -> Reference:
+        """What of the segments lies in the rows [start, stop) of the runs, and up to `before` rows that lead into each."""
+        lead_in, part = [], []
+        for start, stop in runs:
+            for first, values in rows_between(self.segments, max(0, start - before), stop):
+                if first + len(values) > start:
+                    lead_in.append(max(0, start - first))
+                    part.append((first, values))
+        return Reference(
+            self.columns(self.channels, part),
+            self.columns(self.input_channels, part) if self.input_channels else None,
+            self.columns(self.nuisance_channels, part) if self.nuisance_channels else None,
+            lead_in,
+        )
 
 
 def load_series(

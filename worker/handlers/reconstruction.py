@@ -116,11 +116,13 @@ def _evaluate(
     held_out = stated_runs(history.test_parts, history.test_steps)
     chosen_on = stated_runs(history.validation_parts, history.validation_steps)
     runs = reference_runs(spec, held_out or chosen_on, given.row.n_steps)
-    observed, inputs = given.within(runs)
+    reference = given.within(runs, model.context_rows - 1)
     report = evaluate(
         model,
-        observed,
-        inputs=inputs,
+        reference.observed,
+        inputs=reference.inputs,
+        nuisance=reference.nuisance,
+        lead_in=reference.lead_in,
         spec=spec,
         lambda_max=lambda_max.value,
         data_lambda_max=lambda_max,
@@ -153,10 +155,11 @@ def _save(
         latent_dim=model.latent_dim,
         hidden_dim=model.hidden_dim,
         n_parameters=model.n_parameters,
-        observation={"kind": model.observation_kind},
+        observation=model.observation_document(),
         forcing=history.settings["forcing"],
         channels=model.channels,
         input_channels=model.input_channels,
+        nuisance_channels=model.nuisance_channels,
         lags=model.lags,
         dt=model.dt,
         time_unit=model.time_unit,
