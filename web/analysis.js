@@ -58,7 +58,7 @@ export async function analysisCards(analysis) {
   return el(
     "div",
     {},
-    el("section.card", {}, el("h2", {}, "Lyapunov spectrum"), of("spectrum"), exponentTable(analysis.lyapunov_spectrum, "Exponents"), of("convergence")),
+    el("section.card", {}, el("h2", {}, "How fast states part"), of("spectrum"), exponentTable(analysis.lyapunov_spectrum, "Exponents"), of("convergence")),
     el("section.card", {}, el("h2", {}, "Why this verdict"), of("evidence"), evidenceTable(analysis.verdict)),
     el("section.card", {}, el("h2", {}, "Methods side by side"), of("methods"), methodTable(analysis), of("divergence"), of("local-jacobians")),
     el(
@@ -85,7 +85,7 @@ export async function analysisCards(analysis) {
 export function exponentTable({ exponents, ci, level, unit, reason, method }, name) {
   const rows = exponents.map((e, i) => [`λ${i + 1}`, num(e, 4), ...(ci ? [interval(ci[i])] : [])]);
   return [
-    rows.length ? table(["", `λ in ${unit}`, ...(ci ? [`${Math.round((level ?? 0.9) * 100)} % interval`] : [])], rows, `${name} in ${unit} (nats)`) : null,
+    rows.length ? table(["Exponent", `λ in ${unit}`, ...(ci ? [`${Math.round((level ?? 0.9) * 100)} % interval`] : [])], rows, `${name} in ${unit} (nats)`) : null,
     reason ? el("p.fine", {}, reason) : null,
     method ? el("p.fine", {}, method) : null,
   ];

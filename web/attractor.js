@@ -116,9 +116,9 @@ class View {
       }
     }
     context.strokeStyle = this.line;
-    context.lineWidth = 0.9;
+    context.lineWidth = 1;
     shades.forEach((path, i) => {
-      context.globalAlpha = 0.25 + (0.6 * i) / (DEPTHS - 1);
+      context.globalAlpha = 0.4 + (0.55 * i) / (DEPTHS - 1);
       context.stroke(path);
     });
     context.globalAlpha = 1;

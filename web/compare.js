@@ -24,16 +24,16 @@ const written = (value) => (typeof value === "number" ? num(value, 4) : Array.is
 export async function compareView(context, ids) {
   const models = await Promise.all(ids.slice(0, MOST).map((id) => get(`/v1/models/${id}`)));
   if (models.length < 2) return el("div", {}, el("h1", {}, "Compare models"), el("p", {}, "Tick two or more in the ", el("a", { href: "#models" }, "list of models"), "."));
-  const names = models.map((m) => el("a", { href: `#${m.id}` }, `${m.architecture} ${m.id.slice(-6)}`));
+  const names = () => models.map((m) => el("a", { href: `#${m.id}` }, `${m.architecture} ${m.id.slice(-6)}`)); // an element has one place
   const oneSeries = new Set(models.map((m) => m.series_id)).size === 1;
   return el(
     "div",
     {},
     el("h1", {}, "Models side by side"),
     oneSeries ? null : el("p.issue.warning", {}, "These models were trained on different series: their measures have different references and do not compare."),
-    el("section.card", {}, el("h2", {}, "Measures on held-out data"), measures(models, names), el("p.fine", {}, "Smaller is better, but valid prediction, where longer is. Values compare only where the variant is the same.")),
+    el("section.card", {}, el("h2", {}, "Measures on held-out data"), measures(models, names()), el("p.fine", {}, "Smaller is better, but valid prediction, where longer is. Values compare only where the variant is the same.")),
     attractorCard(models, oneSeries),
-    el("section.card", {}, el("h2", {}, "Settings that differ"), settings(models, names)),
+    el("section.card", {}, el("h2", {}, "Settings that differ"), settings(models, names())),
   );
 }
 
@@ -43,16 +43,17 @@ function measures(models, names) {
     const values = models.map((m) => m.report[key]?.value ?? null);
     const variants = new Set(models.map((m) => m.report[key]?.variant));
     const cells = models.map((m, i) => {
-      const text = `${num(values[i])} (floor ${num(m.report[key]?.floor)})`;
+      const floor = m.report[key]?.floor ?? null;
+      const text = `${num(values[i])}${floor === null ? "" : ` (floor ${num(floor)})`}`;
       return variants.size === 1 && values[i] !== null && values[i] === best(values) ? el("strong", {}, text) : text;
     });
     return [el("span", {}, el("code", {}, key), variants.size > 1 ? " (variants differ)" : ""), ...cells];
   });
   rows.unshift(["Verdict", ...models.map((m) => el(`span.badge.${m.report.verdict}`, {}, m.report.verdict))]);
   rows.push(["Valid prediction", ...models.map((m) => withUnit(m.report.valid_prediction_time.median_time, m.report.valid_prediction_time.unit))]);
-  rows.push(["λ₁", ...models.map(({ report }) => `${num(report.lyapunov_spectrum.exponents[0])} ${interval(report.lyapunov_spectrum.ci?.[0])}`)]);
+  rows.push(["λ₁", ...models.map(({ report }) => `${num(report.lyapunov_spectrum.exponents[0])} (${interval(report.lyapunov_spectrum.ci?.[0]) || "no interval"})`)]);
   rows.push(["Kaplan–Yorke dimension", ...models.map((m) => num(m.report.kaplan_yorke_dimension.value))]);
-  return table(["", ...names], rows, "Measures");
+  return table(["Measure", ...names], rows, "Measures on held-out data", true);
 }
 
 function attractorCard(models, oneSeries) {
@@ -67,5 +68,5 @@ function settings(models, names) {
   const all = models.map(settingsOf);
   const keys = [...new Set(all.flatMap(Object.keys))].filter((key) => new Set(all.map((s) => JSON.stringify(s[key]))).size > 1).sort();
   if (!keys.length) return el("p", {}, "None: the models differ by chance alone.");
-  return table(["Setting", ...names], keys.map((key) => [el("code", {}, key), ...all.map((s) => written(s[key]))]), "Settings that differ");
+  return table(["Setting", ...names], keys.map((key) => [el("code", {}, key), ...all.map((s) => written(s[key]))]), "Settings that differ", true);
 }

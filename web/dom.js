@@ -71,17 +71,22 @@ export function field(title, control, hint) {
   return el("label.field", {}, el("span", {}, title), control, hint ? el("small", {}, hint) : null);
 }
 
-/** A table in a box of its own that scrolls sideways on a phone. */
-export function table(head, rows, caption) {
+/**
+ * A table in a box of its own that scrolls sideways; on a phone the rows of one with many columns become cards. `quiet`: what
+ * stands above says already what it is.
+ */
+export function table(head, rows, caption, quiet = false) {
+  const titles = head.map((title) => (typeof title === "string" ? title : title.textContent));
+  const stacked = head.length > 3;
   return el(
     "div.scroll",
     { tabindex: "0", role: "region", "aria-label": caption },
     el(
-      head.length > 4 ? "table.wide" : "table",
-      {},
-      el("caption", {}, caption),
-      el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
-      el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))))),
+      stacked ? "table.stacked" : "table",
+      { role: "table" }, // said once more, since a style sheet that stacks rows takes it away
+      el(quiet ? "caption.visually-hidden" : "caption", {}, caption),
+      el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, head.map((text) => el("th", { scope: "col", role: "columnheader" }, text)))),
+      el("tbody", { role: "rowgroup" }, rows.map((cells) => el("tr", { role: "row" }, cells.map((cell, k) => el("td", { role: "cell", "data-title": titles[k] }, cell))))),
     ),
   );
 }
@@ -106,6 +111,12 @@ export function problemBox(problem) {
     places.length ? el("ul", {}, places) : null,
     document.request_id ? el("p.fine", {}, `Request ${document.request_id}`) : null,
   );
+}
+
+/** The channel that a JSON pointer into the columns names; null for any other. */
+export function columnOf(pointer) {
+  const name = /^\/columns\/(.*)$/.exec(pointer ?? "")?.[1];
+  return name === undefined ? null : name.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
 /** Warnings of a result. */

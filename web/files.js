@@ -13,7 +13,10 @@ export function tableFiles(href, name) {
 
 export async function filesCard(model, analysis, series) {
   const forecasts = (await get(`/v1/forecasts?model_id=${model.id}&limit=20`)).data;
+  const report = `/v1/models/${model.id}/report`;
   const documents = [
+    [`${report}?format=pdf`, "Report (PDF)", `${model.id}-report.pdf`],
+    [`${report}?format=html`, "Report (HTML)", `${model.id}-report.html`],
     ...model.artifacts.map((a) => [a.href, a.name, a.name]),
     [`/v1/models/${model.id}`, "Model and report (JSON)", `${model.id}.json`],
     ...(analysis ? [[`/v1/analyses/${analysis.id}`, "Analysis (JSON)", `${analysis.id}.json`]] : []),
@@ -21,7 +24,7 @@ export async function filesCard(model, analysis, series) {
   return el(
     "div",
     {},
-    el("section.card", {}, el("h2", {}, "Weights and documents"), el("p", {}, "The weights are a safetensors file that numpy alone can run; the card says what the model is, how it was made, and on which data."), el("p.inline", {}, documents.map(([href, text, name]) => downloadLink("a.button", href, name, text)))),
+    el("section.card", {}, el("h2", {}, "Report, weights, documents"), el("p", {}, "The report is the whole story in one file, with every setting and source. The weights are a safetensors file that numpy alone can run; the card says what the model is, how it was made, and on which data."), el("p.inline", {}, documents.map(([href, text, name]) => downloadLink("a.button", href, name, text)))),
     el(
       "section.card",
       {},
@@ -29,7 +32,7 @@ export async function filesCard(model, analysis, series) {
       table(["What", "Rows", "Files"], [
         ...(series ? [[series.name || series.id, num(series.profile.n_steps, 9), tableFiles(`/v1/series/${series.id}/data`, series.id)]] : []),
         ...forecasts.map((f) => [el("a", { href: `#${f.id}` }, `Forecast of ${when(f.created_at)}`), num(f.horizon_steps, 9), tableFiles(`/v1/forecasts/${f.id}`, f.id)]),
-      ], "Tables"),
+      ], "Data and forecasts", true),
     ),
     await figureTable([["Figures of the model", `/v1/models/${model.id}`], ...(analysis ? [["Figures of the analysis", `/v1/analyses/${analysis.id}`]] : [])]),
   );

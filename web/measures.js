@@ -22,7 +22,7 @@ export function measuresCard(report, picture = null) {
     el("h2", {}, "How good is the reconstruction?"),
     el("p", {}, el(`span.badge.${report.verdict}`, {}, report.verdict), " ", report.detail),
     el("p.fine", {}, `Measured on steps ${report.reference_steps.map((n) => n.toLocaleString("en")).join(" to ")}, which training never saw. Smaller is better; the floor is what one piece of the data scores against another.`),
-    table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data"),
+    table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data", true),
     valid.median_time !== null ? el("p", {}, `Forecasts stay within ${num(valid.threshold)} of the truth (normalised error) for ${withUnit(valid.median_time, valid.unit)}${quartiles}.`) : null,
     picture,
   );

@@ -91,8 +91,8 @@ async function learned(model, analysis) {
     measuresCard(report, of("measures")),
     attractorCard(model, analysis),
     el("section.card", {}, el("h2", {}, "Does it move alike?"), of("time-series"), of("power-spectra"), of("histograms"), of("density")),
-    el("section.card", {}, el("h2", {}, "Lyapunov spectrum of data and model"), of("spectrum"), exponentTable(report.lyapunov_spectrum, "The model's exponents"), report.lambda_max_comparison?.detail ? el("p", {}, report.lambda_max_comparison.detail) : null),
-    el("section.card", {}, el("h2", {}, "How errors grow"), of("prediction-error")),
+    el("section.card", {}, el("h2", {}, "Does it diverge alike?"), of("spectrum"), exponentTable(report.lyapunov_spectrum, "The model's exponents"), report.lambda_max_comparison?.detail ? el("p", {}, report.lambda_max_comparison.detail) : null),
+    el("section.card", {}, el("h2", {}, "How far does it see?"), of("prediction-error")),
     trainingCard(model, of("training")),
   );
 }
@@ -106,7 +106,7 @@ function trainingCard(model, picture) {
     el("h2", {}, "How it was learned"),
     el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, model.input_channels?.length ? ` Driven by ${model.input_channels.join(", ")}.` : null),
     picture,
-    table(["Seed", "", "Outcome", "Updates", "Final loss", "Why"], rows, "Training runs"),
+    table(["Seed", "Kept", "Outcome", "Updates", "Final loss", "Why"], rows, "Training runs"),
     el("details", {}, el("summary", {}, "Every setting"), el("pre.scroll", { tabindex: "0", role: "region", "aria-label": "Every setting" }, el("code", {}, JSON.stringify(training.settings, null, 2)))),
   );
 }

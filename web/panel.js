@@ -32,7 +32,7 @@ export function drawPanel(panel, width, high, label, colours) {
   const area = panel.square ? Math.min(right - m.left, high) : high;
   const height = m.top + area + m.bottom;
   const end = panel.square ? m.left + area : right;
-  const x = makeAxis(panel.x, m.left, end, Math.max(2, Math.floor((end - m.left) / 90)));
+  const x = makeAxis(panel.x, m.left, end, Math.max(3, Math.floor((end - m.left) / 90)));
   const y = makeAxis(panel.y, m.top + area, m.top, Math.max(3, Math.floor(area / 42)));
   const box = { left: m.left, right: end, top: m.top, bottom: m.top + area };
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
@@ -147,7 +147,7 @@ export function symbol({ symbol: shape, size, color, line }, px, py, colours) {
   const fill = color === colours.paper ? "var(--card)" : color;
   const look = { fill, stroke: line?.width ? line.color : "none", "stroke-width": line?.width ?? 0 };
   if (shape === "x") {
-    return svg("path", { d: `M${px - r} ${py - r}L${px + r} ${py + r}M${px - r} ${py + r}L${px + r} ${py - r}`, stroke: color, "stroke-width": 2.5, fill: "none" });
+    return svg("path", { d: `M${px - r} ${py - r}L${px + r} ${py + r}M${px - r} ${py + r}L${px + r} ${py - r}`, stroke: line?.width ? line.color : color, "stroke-width": 2.5, fill: "none" });
   }
   if (shape === "diamond") return svg("path", { d: `M${px} ${py - r * 1.25}L${px + r * 1.25} ${py}L${px} ${py + r * 1.25}L${px - r * 1.25} ${py}Z`, ...look });
   if (shape === "square") return svg("rect", { x: px - r, y: py - r, width: size, height: size, ...look });

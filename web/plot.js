@@ -67,7 +67,10 @@ export function plot(description, { onZoom, titled = true } = {}) {
     const beside = Math.max(1, Math.min(columns, Math.floor((width + 16) / (NARROWEST + 16))));
     grid.style.gridTemplateColumns = `repeat(${beside === columns ? columns : 1}, minmax(0, 1fr))`;
     const each = beside === columns ? Math.floor((width - 16 * (columns - 1)) / columns) : width;
-    grid.replaceChildren(...panels.map((panel) => panelBox(panel, each, title, layout, chosen, zoom)));
+    // Below each other, every panel needs the title that stood above its column.
+    const above = (panel) => panels.find((other) => other.title && other.x.domain[0] === panel.x.domain[0])?.title ?? "";
+    const titled = panels.map((panel) => (beside === columns ? panel : { ...panel, title: panel.title || above(panel) }));
+    grid.replaceChildren(...titled.map((panel) => panelBox(panel, each, title, layout, chosen, zoom)));
   }
 
   let last = 0;
@@ -92,9 +95,16 @@ function seen(panel, chosen) {
   return { ...panel, top, y, x: { ...panel.x, range, ...(panel.x.tickvals ? {} : { tickvals: undefined }) } };
 }
 
+/** What is drawn against what, and between which values, for who does not see it. */
+function axesOf({ x, y }) {
+  const name = (axis) => (axis.title?.text ? plain(axis.title.text) : "");
+  const span = y.tickvals ? "" : y.range.map((v) => num(y.type === "log" ? 10 ** v : v)).join(" to ");
+  return [name(y) && name(x) ? `${name(y)} against ${name(x)}` : name(y) || name(x), span].filter(Boolean).join(", ");
+}
+
 function panelBox(whole, width, title, layout, chosen, zoom) {
   const panel = seen(whole, chosen);
-  const label = [title, panel.title, panel.y.title?.text && panel.x.title?.text ? `${plain(panel.y.title.text)} against ${plain(panel.x.title.text)}` : ""].filter(Boolean).join(": ").replaceAll("\n", " ");
+  const label = [title, panel.title, axesOf(panel)].filter(Boolean).join(": ").replaceAll("\n", " ");
   const drawn = drawPanel(panel, width, panel.height, label, { paper: layout.paper_bgcolor });
   const box = el("div.panel", {}, panel.title ? el("p.paneltitle", {}, panel.title) : null, el("div.paper", {}, drawn.root));
   hovering(box.lastChild, panel, drawn, zoom);

@@ -1,6 +1,6 @@
 // A look into a file before it is sent: its first rows and curves, and after a refusal the rows that are wrong, in place.
 // The service decides what a file says; this only shows it.
-import { el } from "./dom.js";
+import { columnOf, el } from "./dom.js";
 import { curves, plot } from "./plot.js";
 
 const HEAD_BYTES = 400_000;
@@ -113,7 +113,7 @@ export async function badRows(files, problem) {
   if (!table) return null;
   const wrong = new Map(); // row -> columns, or all of them
   for (const error of errors) {
-    const column = error.pointer?.startsWith("/columns/") ? table.names.indexOf(error.pointer.slice(9).replaceAll("~1", "/").replaceAll("~0", "~")) : -1;
+    const column = table.names.indexOf(columnOf(error.pointer));
     for (const row of error.rows) wrong.set(row, column < 0 || wrong.get(row) === null ? null : [...(wrong.get(row) ?? []), column]);
   }
   const around = new Set([...wrong.keys()].slice(0, 12).flatMap((row) => [row - 1, row, row + 1]));

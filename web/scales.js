@@ -31,7 +31,7 @@ function logTicks(low, high, count) {
   const powers = Array.from({ length: Math.max(0, Math.floor(high) - Math.ceil(low) + 1) }, (_, i) => Math.ceil(low) + i);
   if (powers.length > 2) {
     const every = Math.ceil(powers.length / (count + 1));
-    return powers.filter((p) => p % every === 0).map((p) => [10 ** p, num(10 ** p)]);
+    return powers.filter((p) => p % every === 0).map((p) => [10 ** p, num(10 ** p).replace(/^1 × /, "")]);
   }
   const between = [];
   for (let p = Math.floor(low); p <= high; p++) for (const m of [1, 2, 5]) between.push(m * 10 ** p);

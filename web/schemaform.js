@@ -180,6 +180,6 @@ class Builder {
 export function schemaForm(schema, { base = "", channels = [], skip = [] } = {}) {
   const builder = new Builder(schema, channels);
   const properties = Object.fromEntries(Object.entries(resolved(schema, schema).properties).filter(([name]) => !skip.includes(name)));
-  const { node, value } = builder.fields({ properties }, base);
+  const { node, value } = builder.fields({ properties }, base ? `/${base}` : "");
   return { node: el("div", {}, node), value: () => value() ?? {}, show: (errors) => builder.show(errors) };
 }

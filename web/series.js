@@ -1,7 +1,7 @@
 // A stored series: a look at the data, what the audit found, and the start of a job.
 import { get } from "./api.js";
 import { seriesBrowser } from "./browser.js";
-import { el, num, plural, table, when, withUnit } from "./dom.js";
+import { columnOf, el, num, plural, table, when, withUnit } from "./dom.js";
 import { tableFiles } from "./files.js";
 import { auditedRows } from "./preview.js";
 import { startForm } from "./start.js";
@@ -62,7 +62,7 @@ async function namedRows(series) {
   const { profile, channels } = series;
   const wrong = new Map(); // row -> channels, null for all
   for (const issue of profile.issues) {
-    const column = issue.pointer?.startsWith("/columns/") ? channels.indexOf(issue.pointer.slice(9)) : -1;
+    const column = channels.indexOf(columnOf(issue.pointer));
     for (const row of issue.rows) wrong.set(row, column < 0 ? null : [...(wrong.get(row) ?? []), column]);
   }
   const rows = [...wrong.keys()].sort((a, b) => a - b).slice(0, SHOWN_ROWS);
@@ -100,5 +100,5 @@ async function resultsCard(id) {
     ...models.data.map((m) => [el("a", { href: `#${m.id}` }, `Model ${m.architecture} ${m.id.slice(-6)}`), el(`span.badge.${m.report.verdict}`, {}, m.report.verdict), when(m.created_at)]),
     ...analyses.data.map((a) => [el("a", { href: `#${a.id}` }, `Analysis ${a.id.slice(-6)}`), el(`span.badge.${a.verdict.kind}`, {}, a.verdict.kind), when(a.created_at)]),
   ];
-  return rows.length ? el("section.card", {}, el("h2", {}, "Found out before"), table(["Result", "Verdict", "Made"], rows, "Results of this series")) : null;
+  return rows.length ? el("section.card", {}, el("h2", {}, "Found out before"), table(["Result", "Verdict", "Made"], rows, "Results of this series", true)) : null;
 }

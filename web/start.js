@@ -35,7 +35,7 @@ export async function startForm(context, series) {
   let turn = 0;
 
   function choose(kind) {
-    fields = schemaForm(schemas[kind], { base: "/params", channels: names });
+    fields = schemaForm(schemas[kind], { base: "params", channels: names });
     drawer.replaceChildren(fields.node);
     about.textContent = KINDS[kind][1];
     button.textContent = KINDS[kind][2];
