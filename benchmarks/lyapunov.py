@@ -1,7 +1,7 @@
 """Our Lyapunov estimates beside other packages', against spectra computed from each system's equations.
 
     python benchmarks/lyapunov.py [--systems lorenz,henon | --data DIR] [--steps 10000] [--noise 0,0.01] [--estimators attractor]
-        [--workers 2] [--rows rows.jsonl] [--output benchmarks/lyapunov.json]
+        [--cap 60] [--workers 2] [--rows rows.jsonl] [--output benchmarks/lyapunov.json]
 
 Every system is seen in full and by its first coordinate. Systems are those of `lyapunov_systems.py`; with --data, every DIR/*.npz:
 clean and noisy (1 %) (T, m), true (descending exponents per time unit), true_se, meta (JSON with dt and ctrl, null for chaos).
@@ -48,6 +48,7 @@ class Task:
     steps: int
     reference_steps: int
     missing: tuple[tuple[str, float, str], ...]  # view, noise, estimator
+    cap: float  # CPU seconds that a peer may take for one series
 
     @property
     def source(self) -> str:
@@ -114,7 +115,7 @@ def answers(task: Task) -> list[dict[str, object]]:
         if estimator == OWN:
             row |= own(x, series.dt)
         else:
-            value, reason = peers.estimate(estimator, x)
+            value, reason = peers.estimate(estimator, x, task.cap)
             row |= {"lambda_max": None if value is None else value / series.dt, "reason": reason}
         rows.append(row | {"seconds": round(time.process_time() - began, 3)})
     return rows
@@ -145,10 +146,10 @@ def tasks(args: argparse.Namespace, done: set[tuple]) -> Iterator[Task]:
                 for view in ("full", "scalar")
                 if e == OWN or peers.PEERS[e].view == view
             ]
-            probe = Task(name, folder, steps, args.reference_steps, ())
+            probe = Task(name, folder, steps, args.reference_steps, (), args.cap)
             missing = tuple(c for c in cases if (probe.source, name, steps, *c) not in done)
             if missing:
-                yield Task(name, folder, steps, args.reference_steps, missing)
+                yield Task(name, folder, steps, args.reference_steps, missing, args.cap)
 
 
 def run(args: argparse.Namespace) -> list[dict]:
@@ -178,6 +179,7 @@ def main() -> None:
         "--estimators", help=f"comma-separated: {OWN}, {', '.join(peers.PEERS)}; default: all that are installed"
     )
     parser.add_argument("--reference-steps", type=int, default=240_000)
+    parser.add_argument("--cap", type=float, default=60.0, help="CPU seconds that a peer may take for one series")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rows", type=Path, help="one line per answer, read first and added to")
     parser.add_argument("--output", type=Path)

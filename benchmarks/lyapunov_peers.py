@@ -6,10 +6,12 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import signal
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +66,32 @@ def installed() -> dict[str, str | None]:
     return found
 
 
-def estimate(label: str, x: np.ndarray) -> tuple[float | None, str | None]:
+class Overtime(Exception):
+    """A peer used up its CPU seconds."""
+
+
+@contextmanager
+def _capped(seconds: float) -> Iterator[None]:
+    """Raises Overtime in the main thread after that many CPU seconds of this process."""
+
+    def stop(*_: object) -> None:
+        raise Overtime(f"more than {seconds:g} CPU seconds")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def estimate(label: str, x: np.ndarray, cap: float) -> tuple[float | None, str | None]:
     """lambda_max per step of (T, N), or the reason why there is none: packages fail in their own ways on some series."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _capped(cap):
         warnings.simplefilter("ignore")
         try:
             value = PEERS[label].estimate(x)
-        except (ValueError, IndexError, ZeroDivisionError, np.linalg.LinAlgError) as reason:
+        except (Overtime, ValueError, IndexError, ZeroDivisionError, np.linalg.LinAlgError) as reason:
             return None, f"{type(reason).__name__}: {reason}"
     return (value, None) if np.isfinite(value) else (None, "not finite")

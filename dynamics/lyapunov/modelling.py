@@ -28,7 +28,14 @@ GOOD_ENOUGH = 0.01  # forecast error of delay vectors over a period at which sta
 ABOUT_AS_WELL = 0.5  # difference of log forecast errors
 ALIKE = 0.005  # the same below which the smallest space is preferred
 LOSS = 0.25  # log forecast error that stability may cost
-VARIED = 2  # of these in which other metrics are tried
+TRIALS = (
+    3,
+    6,
+)  # agreeing models of delay vectors that are enough, and trials in all, where one costs as much as there is
+WORK_OF_TRIALS = (
+    7e9  # R K^2 of the refits of delay vectors' models until which there are more: four of 10,000 rows, forty of 2,000
+)
+MOST_TRIALS = 24
 FINALISTS = 5  # spaces of delay vectors that get a large model
 TOO_EASY = 0.05  # forecast error of delay vectors over one period below which noise hides which model is better
 DELAYS = (0.05, 0.08, 0.12)  # of the pace, for a scalar flow
@@ -181,9 +188,7 @@ def explore(
     if 3 * seen < len(spaces):
         clock.search_cut = True
     if spaces[0][0].of_flow:
-        for c in sorted((c for c in found if not c.is_linear), key=lambda c: c.score)[:VARIED]:
-            if clock.left() > reserve:
-                found += selection.varied(c, clock, selection.bound_of(c.states))
+        found += selection.varied(found, clock, reserve)
     if spaces[0][0].of_flow and min(c.score for c in found) < np.log(TOO_EASY):
         found = [selection.looking_ahead(c, 2 * c.horizon, clock) for c in found]
     return found
@@ -260,25 +265,30 @@ def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) 
     best = min(c.score for c in ordered)
     delayed = ordered[0].states.of_flow
     ranked = sorted(ordered, key=_trust) if delayed else ordered
-    limit = best + np.log(REACH[1] if delayed else 1.2)
+    limit = max(best, float(np.log(ALIKE))) + np.log(REACH[1]) if delayed else best + np.log(1.2)
     # below ACCURATE errors come from quadrature: any such model may serve
     accurate = max(best + np.log(reach if delayed else 1.2), np.log(selection.ACCURATE))
-    near = [c for c in ranked if c.score <= max(limit, accurate) and not c.is_linear][:6]
+    near = [c for c in ranked if c.score <= max(limit, accurate) and not c.is_linear]
     if ordered[0].is_linear or not near:
         return selection.refitted(ordered[0])[0], [], False
     trials: list[Trial] = []
-    for candidate in near:
+    work = 0.0
+    for tried, candidate in enumerate(near):
         agreeing = sum(t.agrees for t in trials)
-        if agreeing > 3 or (agreeing > 0 and (clock.left() < 0.3 or candidate.score > limit)):
+        spent = not delayed or work > WORK_OF_TRIALS or tried >= MOST_TRIALS
+        if spent and (agreeing > TRIALS[0] or tried >= TRIALS[1]):
+            break
+        if agreeing > 0 and (clock.left() < 0.3 or candidate.score > limit):
             break
         if (clock.left() < 0.15 and trials) or (agreeing == 0 and candidate.score > accurate):
             break
+        work += selection.work_of(candidate.states, candidate.model.basis, selection.FINAL_ROWS)
         found = attempt(candidate, period, clock)
         if found is not None:
             trials.append(found)
     free = [t for t in trials if t.free is not None]
     if free:
-        chosen = _most_like_a_flow([t for t in free if t.agrees], delayed) or min(
+        chosen = _middle([t for t in free if t.agrees], delayed) or min(
             free, key=lambda t: abs((t.free or 0.0) - t.along)
         )
         return chosen.candidate, _rates(trials, chosen, delayed), True
@@ -289,12 +299,18 @@ def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) 
     return next(c for c in whole if c.is_linear or sound(c, clock) is not None), [], False
 
 
-def _most_like_a_flow(agreeing: list[Trial], delayed: bool) -> Trial | None:
-    """The first trial; of delay vectors, among those that forecast about as well, the one with an exponent nearest to zero."""
+def _middle(agreeing: list[Trial], delayed: bool) -> Trial | None:
+    """The first trial; of delay vectors, among those that forecast about as well, the one whose lambda_max is in the middle.
+
+    What single models do beside the data scatters; the median of many does not. Of the middle two of an even number the one
+    counts whose second or third exponent is nearer to zero, as a flow's must be.
+    """
     if not agreeing or not delayed:
         return next(iter(agreeing), None)
     limit = max(agreeing[0].candidate.score, float(np.log(ALIKE))) + ABOUT_AS_WELL
-    return min((t for t in agreeing if t.candidate.score <= limit), key=lambda t: t.off_zero)
+    ranked = sorted((t for t in agreeing if t.candidate.score <= limit), key=lambda t: t.free or 0.0)
+    middle = ranked[(len(ranked) - 1) // 2 : len(ranked) // 2 + 1]
+    return min(middle, key=lambda t: t.off_zero)
 
 
 def _trust(candidate: Candidate) -> tuple[float, int]:
@@ -304,9 +320,8 @@ def _trust(candidate: Candidate) -> tuple[float, int]:
 
 def _rates(trials: list[Trial], chosen: Trial, delayed: bool) -> list[float]:
     """lambda_max of the rivals in free run; of delay vectors along the data as well, since there they differ more."""
-    rivals = [
-        t for t in trials if t is not chosen and (not delayed or t.candidate.score < chosen.candidate.score + 0.5)
-    ]
+    limit = max(chosen.candidate.score, float(np.log(ALIKE))) + ABOUT_AS_WELL
+    rivals = [t for t in trials if t is not chosen and (not delayed or t.candidate.score < limit)]
     return [t.free for t in rivals if t.free is not None] + [t.along for t in rivals if delayed]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,16 +29,25 @@ MAX_MONOMIALS = 210
 RADIAL = (60, 250)
 MAX_KINKS = 4
 HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
-DELAYED_RADIAL = (500, 0.5)  # radial functions of delay vectors of a flow, and how far their metric is whitened
-OTHER_RADIAL = ((250, 0.0), (500, 1.0))  # the same, tried in the best spaces only
+DELAYED_RADIAL = 500  # at most, of delay vectors of a flow
+ROWS_PER_RADIAL = 6  # at least, of delay vectors of a flow
+# shares of the radial functions that the data allow, and how far their metric is whitened: the first in every space, the others
+# while WORK_OF_MENU lasts
+DELAYED_MENU = ((1.0, 0.5), (0.5, 0.0), (1.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.5, 1.0), (0.25, 0.5), (0.25, 0.0))
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
 EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
 FINAL_ROWS = 7000
-SCREENING = (100, 120)  # radial functions and forecasts of the small model that ranks spaces of delay vectors
+SCREENING = (
+    100,
+    0.5,
+    120,
+)  # radial functions, their metric and forecasts of the small model that ranks spaces of delay vectors
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
+WORK_OF_MENU = 8e9  # of all regressions on delay vectors: nine models of 10,000 rows, forty of 2,000
+MAX_DELAYED = 12  # dimension of delay vectors on which radial functions are put
 
 
 @dataclass(frozen=True)
@@ -132,11 +140,25 @@ def bases(states: States, is_flow: bool) -> Iterator[Basis]:
 def radial_bases(states: States, numbers: tuple[int, ...], whitening: float = 0.0) -> Iterator[Basis]:
     """Quadratic polynomials with radial functions, fewer where the data are short."""
     m, rows = states.dimension, states.n_rows
-    most = MAX_DELAYED_FEATURES if states.of_flow else MAX_FEATURES
     for n_centres in numbers:
-        n = min(n_centres, most - polynomial_size(m, 2), rows // 12 - polynomial_size(m, 2))
-        if m <= 8 and n >= 10:
+        n = min(n_centres, MAX_FEATURES - polynomial_size(m, 2), rows // 12 - polynomial_size(m, 2))
+        if m <= (MAX_DELAYED if states.of_flow else 8) and n >= 10:
             yield with_radial(states.pooled(), 2, n, RADIAL_WIDTH, whitening)
+
+
+def delayed_basis(states: States, share: float, whitening: float) -> Basis | None:
+    """Quadratic polynomials with a share of the radial functions that the data allow; None where these are too few."""
+    quadratic = polynomial_size(states.dimension, 2)
+    most = min(DELAYED_RADIAL, MAX_DELAYED_FEATURES - quadratic, states.n_rows // ROWS_PER_RADIAL - quadratic)
+    n = int(share * most)
+    if states.dimension > MAX_DELAYED or n < 10:
+        return None
+    return with_radial(states.pooled(), 2, n, RADIAL_WIDTH, whitening)
+
+
+def work_of(states: States, basis: Basis, max_rows: int) -> float:
+    """R K^2 of a regression on at most about max_rows delay vectors."""
+    return float(min(states.n_rows, max_rows)) * basis.size**2
 
 
 def half_widths(period_steps: float) -> int:
@@ -198,8 +220,9 @@ def looking_ahead(candidate: Candidate, horizon: int, clock: Clock) -> Candidate
 def screened(states: States, horizon: int, clock: Clock) -> Candidate:
     """A small model on delay vectors, whose forecasts tell which spaces deserve a large one."""
     bound = bound_of(states)
-    basis = next(radial_bases(states, SCREENING[:1], DELAYED_RADIAL[1]), polynomial(states.dimension, 1))
-    return fit_candidate(states, basis, False, 0, horizon, clock, bound, SCREENING[1])
+    n_centres, whitening, n_starts = SCREENING
+    basis = next(radial_bases(states, (n_centres,), whitening), polynomial(states.dimension, 1))
+    return fit_candidate(states, basis, False, 0, horizon, clock, bound, n_starts)
 
 
 def search(
@@ -210,11 +233,10 @@ def search(
     bound = bound_of(states)
     worse = 0
     delayed = states.of_flow  # delay vectors of a flow: radial functions did best by far, polynomials explode
-    menu = (
-        itertools.chain([polynomial(states.dimension, 1)], radial_bases(states, DELAYED_RADIAL[:1], DELAYED_RADIAL[1]))
-        if delayed
-        else bases(states, is_flow)
-    )
+    menu: Iterable[Basis] = bases(states, is_flow)
+    if delayed:
+        large = delayed_basis(states, *DELAYED_MENU[0])
+        menu = [polynomial(states.dimension, 1), *([] if large is None else [large])]
     for basis in menu:
         radial = not basis.is_polynomial
         if len(found) >= (2 if delayed else MIN_MENU) and spent():
@@ -233,11 +255,24 @@ def search(
     return found
 
 
-def varied(candidate: Candidate, clock: Clock, bound: float) -> list[Candidate]:
-    """The same delay vectors with radial functions in other metrics."""
-    states = candidate.states
-    menu = itertools.chain.from_iterable(radial_bases(states, (n,), w) for n, w in OTHER_RADIAL)
-    return [fit_candidate(states, b, False, 0, candidate.horizon, clock, bound) for b in menu]
+def varied(found: list[Candidate], clock: Clock, reserve: float) -> list[Candidate]:
+    """More models in the same spaces of delay vectors, best space first, while the work and the time for it last.
+
+    The fewer the rows the less a model costs and the less one model is to be trusted: then there are many.
+    """
+    spaces = sorted((c for c in found if not c.is_linear), key=lambda c: c.score)
+    work = sum(work_of(c.states, c.model.basis, EXPLORING_ROWS) for c in spaces)
+    more: list[Candidate] = []
+    for share, whitening in DELAYED_MENU[1:]:
+        for c in spaces:
+            basis = delayed_basis(c.states, share, whitening)
+            if basis is None:
+                continue
+            work += work_of(c.states, basis, EXPLORING_ROWS)
+            if work > WORK_OF_MENU or clock.left() <= reserve:
+                return more
+            more.append(fit_candidate(c.states, basis, False, 0, c.horizon, clock, bound_of(c.states)))
+    return more
 
 
 def bound_of(states: States) -> float:
