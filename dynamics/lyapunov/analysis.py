@@ -90,7 +90,10 @@ def _embedding(
         reason = (
             f"The {what} forecast themselves, to {np.exp(modelled.candidate.score):.2g} of their standard deviation."
         )
+        reason = f"{reason} {modelled.why}".strip()
         return Embedding(kind=kind, dimension=states.dimension, reason=reason), [], None
+    if prepared.n_channels > 1:
+        return _embedding_of_channels(prepared, modelled), [], None
     period = prepared.sampling.period_steps
     series = prepared.segments
     if spec.embedding_delay == "auto":
@@ -120,6 +123,19 @@ def _embedding(
         ),
         shares,
         choice,
+    )
+
+
+def _embedding_of_channels(prepared: Prepared, modelled: Modelled) -> Embedding:
+    states, stride = modelled.candidate.states, prepared.stride
+    reason = (
+        f"{modelled.why} Exponents measured on {states.n_lags} values of each of {prepared.n_channels} "
+        f"{'principal components' if prepared.projected else 'channels'}, {states.delay * stride} step(s) apart, which forecast "
+        "held-out data best."
+    )
+    lags = [j * states.delay * stride for j in range(states.n_lags)]
+    return Embedding(
+        kind="delay", dimension=states.dimension, delay_steps=states.delay * stride, lags=lags, reason=reason
     )
 
 

@@ -53,10 +53,12 @@ class CrossChecks:
 
 
 def space_of(prepared: Prepared, embedding: Embedding) -> States:
-    """Channels, or delay vectors with the delay and dimension of a reconstruction."""
-    if prepared.n_channels > 1:
-        return channels_as_states(prepared.segments)
+    """Channels, or delay vectors with the delay and number of values of a reconstruction."""
     lags = [lag // prepared.stride for lag in embedding.lags]
+    if prepared.n_channels > 1:
+        if len(lags) > 1:
+            return delay_vectors(prepared.segments, len(lags), lags[1])
+        return channels_as_states(prepared.segments)
     if not prepared.sampling.is_flow:
         return delay_vectors(prepared.segments, max(2, len(lags)), 1)
     delay = lags[1] if len(lags) > 1 else round(prepared.sampling.period_steps / 4)
@@ -88,7 +90,7 @@ def cross_check(
     clock.tick(0.4)
     surrogates = None
     if ample:
-        surrogates = surrogate_test(segments, flow, period, space.delay, space.dimension, spec.seed, clock)
+        surrogates = surrogate_test(segments, flow, period, space.delay, space.n_lags, spec.seed, clock)
     plot = recurrence_plot(max(space.paths, key=len), flow, period)
     clock.tick(0.5)
     return CrossChecks(

@@ -28,7 +28,7 @@ class Regression:
     """Linear problem `features @ weights = targets`; `blocks` numbers the stretch of time that a row belongs to."""
 
     features: np.ndarray  # (R, K)
-    targets: np.ndarray  # (R, m); (R, 1) for delay vectors, of which only the first coordinate is new
+    targets: np.ndarray  # (R, m); (R, N) for delay vectors of N channels, of which only the first N coordinates are new
     blocks: np.ndarray  # (R,)
     dimension: int
 
@@ -40,10 +40,11 @@ class Regression:
         """Weights (K, m): for delay vectors the other coordinates are shifted, exactly (monomial j + 1 is x_j)."""
         if weights.shape[1] == self.dimension:
             return weights
+        new = weights.shape[1]
         whole = np.zeros((len(weights), self.dimension))
-        whole[:, 0] = weights[:, 0]
-        for j in range(1, self.dimension):
-            whole[j, j] = 1.0
+        whole[:, :new] = weights
+        for j in range(new, self.dimension):
+            whole[j - new + 1, j] = 1.0
         return whole
 
     @property
@@ -101,7 +102,7 @@ def step_regression(states: States, basis: Basis, jitter: float = 0.0, every: in
     data beside them, where otherwise nothing fixes it (Bishop 1995: noise on the inputs penalises the Jacobian).
     """
     rng = np.random.default_rng(0)
-    new = 1 if states.kind == "delay" and states.delay == states.stride else states.dimension
+    new = states.n_new
     probe = SmoothModel(basis, np.zeros((basis.size, states.dimension)), False).arrays
     features, targets, blocks = [], [], []
     for path, numbers in zip(states.paths, block_numbers(states), strict=True):

@@ -68,7 +68,7 @@ def local_jacobians(
     best. `noise`: standard deviation per coordinate; thinner directions are damped. None where there are too few states, or
     too few neighbours.
     """
-    delayed = states.kind == "delay"
+    delayed = states.kind == "delay" and len(states.readout) == 1
     evolve = states.delay if delayed else max(1, round(period_steps / STEPS_PER_PERIOD)) if is_flow else 1
     limit = MAX_JACOBIANS * 4 // max(4, states.dimension)
     stretches = _stretches([len(p) for p in states.paths], evolve, limit)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from domain.specs import LyapunovSpec
-from dynamics.lyapunov import fitting, selection, shooting
+from dynamics.lyapunov import fitting, selection, shooting, spaces
 from dynamics.lyapunov.basis import polynomial
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
@@ -38,9 +38,7 @@ WORK_OF_TRIALS = (
 MOST_TRIALS = 24
 FINALISTS = 5  # spaces of delay vectors that get a large model
 TOO_EASY = 0.05  # forecast error of delay vectors over one period below which noise hides which model is better
-DELAYS = (0.05, 0.08, 0.12)  # of the pace, for a scalar flow
 TRIAL_DIMENSION = 4  # of the delay vectors that tell whether smoothing helps
-DIMENSIONS = (4, 3, 5, 6)  # in this order, as far as time allows
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Modelled:
     smoothed: bool
     refined: bool
     alternatives: list[float]  # lambda_max per step of other models that forecast about as well, in free run
+    why: str = ""  # several channels got delays, or did not although they seem to need them
 
 
 def denoise(prepared: Prepared, clock: Clock) -> tuple[list[np.ndarray], float, bool]:
@@ -87,7 +86,7 @@ def _denoised_scalar(
     raw: list[np.ndarray], smoothed: list[np.ndarray], level: float, pace: float, clock: Clock
 ) -> tuple[list[np.ndarray], float, bool]:
     """Raw or smoothed paths, whichever forecast the raw series better; what a coarse flow's spline takes off is no noise."""
-    tau = max(1, round(DELAYS[1] * pace))
+    tau = max(1, round(spaces.DELAYS[1] * pace))
     if min(len(s) for s in raw) < 8 * TRIAL_DIMENSION * tau:
         return smoothed, level, True
     found = []
@@ -98,28 +97,6 @@ def _denoised_scalar(
     if found[1].score < found[0].score - 0.02:
         return smoothed, level, True
     return raw, min(level, float(found[0].curve[0])), False
-
-
-def state_spaces(
-    paths: list[np.ndarray], raw: list[np.ndarray], prepared: Prepared, spec: LyapunovSpec
-) -> list[tuple[States, bool]]:
-    """Candidate states and whether a flow (else a map) is fitted on them."""
-    flow = prepared.sampling.is_flow
-    if prepared.n_channels > 1:
-        return [(replace(channels_as_states(paths), observed=raw), flow)]
-    given_m = None if spec.embedding_dimension == "auto" else int(spec.embedding_dimension)
-    given_tau = None if spec.embedding_delay == "auto" else int(spec.embedding_delay)
-    shortest = sum(len(s) for s in paths) // 8
-    if not flow or given_tau is not None:
-        tau = max(1, round((given_tau or 1) / prepared.stride))
-        dimensions = [given_m] if given_m else [1, 2, 3, 4]
-        return [
-            (delay_vectors(paths, m, tau, tau if flow else 1, flow), False) for m in dimensions if m * tau < shortest
-        ]
-    delays = sorted({max(1, round(prepared.sampling.pace * share)) for share in DELAYS})
-    dimensions = [given_m] if given_m else list(DIMENSIONS)
-    pairs = [(tau, m) for m in dimensions for tau in delays]
-    return [(delay_vectors(paths, m, tau, tau, True), False) for tau, m in pairs if (m - 1) * tau < shortest]
 
 
 def _horizon(states: States, flow: bool, period: float) -> int:
@@ -133,14 +110,16 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     clock.enter("fitting models", 0.1, 0.45)
     paths, noise, smoothed = denoise(prepared, clock)
     period, pace = prepared.sampling.period_steps, prepared.sampling.pace
-    spaces = state_spaces(paths, prepared.segments, prepared, spec)
-    found = explore(spaces, period, pace, noise, 0.5, clock)
+    places = spaces.state_spaces(paths, prepared.segments, prepared, spec)
+    found = explore(places, period, pace, noise, 0.5, clock)
+    delayed, spread, why = with_delays(min(found, key=lambda c: c.score), paths, prepared, noise, clock)
+    found, places = (delayed, spread) if delayed else (found, places)
     ordered = selection.choose(found)
     linear = min((c for c in found if c.is_linear), key=lambda c: c.score)
     clock.enter("choosing a model", 0.45, 0.55)
     chosen, alternatives, sustained = settle(ordered, period, REACH[0], clock)
-    if not sustained and spaces[0][0].kind == "delay" and not chosen.is_linear and clock.left() > 0.4:
-        stiffer = [(replace(s, jitter=JITTER), flow) for s, flow in spaces]
+    if not sustained and places[0][0].kind == "delay" and not chosen.is_linear and clock.left() > 0.4:
+        stiffer = [(replace(s, jitter=JITTER), flow) for s, flow in places]
         again = selection.choose([linear, *explore(stiffer, period, pace, noise, 0.35, clock)])
         best = min(c.score for c in ordered)
         for candidates in ([linear, *(c for c in again if c.score < best + np.log(REACH[1]))], ordered):
@@ -159,21 +138,42 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
         draws = refined.draw(N_DRAWS, rng)
         noise = refined.noise
         alternatives = []  # rivals were fitted to noisy states: their scatter says nothing about the refined model
-    return Modelled(chosen, ordered, linear, draws, noise, smoothed, refined is not None, alternatives)
+    return Modelled(chosen, ordered, linear, draws, noise, smoothed, refined is not None, alternatives, why)
+
+
+def with_delays(
+    best: Candidate, paths: list[np.ndarray], prepared: Prepared, noise: float, clock: Clock
+) -> tuple[list[Candidate], list[tuple[States, bool]], str]:
+    """Models of delay vectors of all channels and their spaces, where these forecast much better than the channels' best model.
+
+    Then the channels are not the state. Nothing where they are; the words say what was found out.
+    """
+    pace = prepared.sampling.pace
+    if prepared.n_channels == 1 or not spaces.in_doubt(best, pace, noise) or clock.left() < 0.3:
+        return [], [], ""
+    more = spaces.of_channels(paths, prepared.segments, prepared)
+    if not more:
+        return [], [], ""
+    explored = explore(more, prepared.sampling.period_steps, pace, noise, 0.3, clock)
+    ratio = spaces.forecast_ratio(best, min(explored, key=lambda c: c.score))
+    if ratio < spaces.BETTER:
+        return [], [], f"Delays of the channels were tried and forecast {ratio:.2g} times as well."
+    gain = f"With their past values added forecasts are {ratio:.2g} times better."
+    return explored, more, f"The channels do not close: they show a part of the state only. {gain}"
 
 
 def explore(
-    spaces: list[tuple[States, bool]], period: float, pace: float, noise: float, reserve: float, clock: Clock
+    places: list[tuple[States, bool]], period: float, pace: float, noise: float, reserve: float, clock: Clock
 ) -> list[Candidate]:
     """Candidates of every state space, as far as the budget goes down to `reserve`."""
     found: list[Candidate] = []
-    if len(spaces) > FINALISTS and spaces[0][0].of_flow:
-        spaces = shortlist(spaces, pace, reserve, clock)
+    if len(places) > FINALISTS and places[0][0].of_flow:
+        places = shortlist(places, pace, reserve, clock)
     begin, seen = clock.left(), 0
-    for i, (states, flow) in enumerate(spaces):
-        clock.tick(i / len(spaces))
-        until = min(begin, reserve) + max(0.0, begin - reserve) * (len(spaces) - i - 1) / len(spaces)
-        if found and clock.left() <= reserve and states.of_flow:  # maps and single spaces have cheap minimal menus
+    for i, (states, flow) in enumerate(places):
+        clock.tick(i / len(places))
+        until = min(begin, reserve) + max(0.0, begin - reserve) * (len(places) - i - 1) / len(places)
+        if found and clock.left() <= reserve and states.of_flow:  # maps and single places have cheap minimal menus
             break
         seen += 1
         found += selection.search(
@@ -185,29 +185,29 @@ def explore(
             partial(_spent, clock, until),
             noise,
         )
-    if 3 * seen < len(spaces):
+    if 3 * seen < len(places):
         clock.search_cut = True
-    if spaces[0][0].of_flow:
+    if places[0][0].of_flow:
         found += selection.varied(found, clock, reserve)
-    if spaces[0][0].of_flow and min(c.score for c in found) < np.log(TOO_EASY):
+    if places[0][0].of_flow and min(c.score for c in found) < np.log(TOO_EASY):
         found = [selection.looking_ahead(c, 2 * c.horizon, clock) for c in found]
     return found
 
 
 def shortlist(
-    spaces: list[tuple[States, bool]], pace: float, reserve: float, clock: Clock
+    places: list[tuple[States, bool]], pace: float, reserve: float, clock: Clock
 ) -> list[tuple[States, bool]]:
-    """The spaces of delay vectors in which a small model forecasts best."""
+    """The places of delay vectors in which a small model forecasts best."""
     scores: list[float] = []
     until = 0.5 * (clock.left() + min(reserve, clock.left()))
-    for states, flow in spaces:
+    for states, flow in places:
         clock.tick()
         if scores and clock.left() <= until:
             break
         scores.append(selection.screened(states, _horizon(states, flow, pace), clock).score)
-    if 3 * len(scores) < len(spaces):
+    if 3 * len(scores) < len(places):
         clock.search_cut = True
-    return [spaces[i] for i in np.argsort(scores)[:FINALISTS]]
+    return [places[i] for i in np.argsort(scores)[:FINALISTS]]
 
 
 def _spent(clock: Clock, until: float) -> bool:

@@ -138,7 +138,7 @@ def refine(
     """
     rows, columns = (np.ascontiguousarray(a) for a in np.nonzero(model.weights))
     if states.kind == "delay":  # the other coordinates are shifted copies, not fitted
-        rows, columns = rows[columns == 0], columns[columns == 0]
+        rows, columns = rows[columns < states.n_new], columns[columns < states.n_new]
     limit = _affordable(model, len(rows), len(states.readout))
     if len(rows) > MAX_PARAMETERS or limit < MIN_SAMPLES or clock.left() < MIN_TIME_LEFT:
         return None

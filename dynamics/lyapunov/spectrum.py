@@ -176,8 +176,8 @@ def measure(
         total[0, 0] += float(np.median(gaps)) ** 2
     if states.kind == "delay" and free_growth is not None:
         total[0, 0] += 0.25 * float(along[0] - free_growth[:, 0].mean()) ** 2
-    if states.of_flow:
-        total[0, 0] += _model_variance(chosen.mean(axis=0))
+    if states.kind == "delay":
+        total[0, 0] += _model_variance(chosen.mean(axis=0), states.of_flow)
     order = np.argsort(chosen.mean(axis=0))[::-1]
     return Measured(
         chosen.mean(axis=0)[order],
@@ -191,10 +191,11 @@ def measure(
     )
 
 
-def _model_variance(exponents: np.ndarray) -> float:
+def _model_variance(exponents: np.ndarray, of_flow: bool) -> float:
     """What a model of delay vectors may be wrong by: a flow has an exponent at zero, and how far the nearest one is off tells."""
-    off = float(np.min(np.abs(exponents[1:]), initial=abs(float(exponents[0]))))
-    return (LEAST_MODEL_ERROR * float(exponents[0])) ** 2 + (0.5 * min(off, abs(float(exponents[0])))) ** 2
+    top = abs(float(exponents[0]))
+    off = float(np.min(np.abs(exponents[1:]), initial=top)) if of_flow else 0.0
+    return (LEAST_MODEL_ERROR * top) ** 2 + (0.5 * min(off, top)) ** 2
 
 
 def _run_freely(

@@ -30,6 +30,16 @@ class States:
         return self.readout.shape[1]
 
     @property
+    def n_lags(self) -> int:
+        """Values of every channel that one state holds."""
+        return (self.window_steps - 1) // self.delay + 1
+
+    @property
+    def n_new(self) -> int:
+        """Coordinates that a map must be fitted for; the others of delay vectors one delay later are shifted copies."""
+        return len(self.readout) if self.kind == "delay" and self.delay == self.stride else self.dimension
+
+    @property
     def n_rows(self) -> int:
         return sum(len(p) for p in self.paths)
 
@@ -44,16 +54,18 @@ def channels_as_states(segments: list[np.ndarray]) -> States:
 
 
 def delay_vectors(
-    segments: list[np.ndarray], dimension: int, delay: int, stride: int = 1, of_flow: bool = False
+    segments: list[np.ndarray], n_lags: int, delay: int, stride: int = 1, of_flow: bool = False
 ) -> States:
-    """(x_t, x_(t-tau), ..., x_(t-(m-1) tau)) of a scalar series (Takens 1981)."""
-    back = (dimension - 1) * delay
+    """(x_t, x_(t-tau), ..., x_(t-(d-1) tau)) of a series (T, N) of one or more channels: d N coordinates (Takens 1981).
+
+    Of several channels every x is a block of N coordinates (Deyle & Sugihara 2011).
+    """
+    back, channels = (n_lags - 1) * delay, segments[0].shape[1]
     paths = [
-        np.column_stack([s[back - j * delay : len(s) - j * delay, 0] for j in range(dimension)])
+        np.hstack([s[back - j * delay : len(s) - j * delay] for j in range(n_lags)])
         for s in segments
         if len(s) > back + 1
     ]
-    readout = np.zeros((1, dimension))
-    readout[0, 0] = 1.0
-    observed = [p[:, :1] for p in paths]
-    return States("delay", paths, observed, readout, np.zeros(1), back + 1, delay, stride, of_flow)
+    readout = np.eye(channels, n_lags * channels)
+    observed = [p[:, :channels] for p in paths]
+    return States("delay", paths, observed, readout, np.zeros(channels), back + 1, delay, stride, of_flow)

@@ -98,9 +98,9 @@ def test_stiffer_refits_begin_at_a_ridge_that_matters(coarse, clock):
 
 
 def test_an_exponent_off_zero_widens_the_interval():
-    exact = _model_variance(np.array([0.1, 0.0, -1.0]))
+    exact = _model_variance(np.array([0.1, 0.0, -1.0]), True)
     assert exact == pytest.approx((0.1 * LEAST_MODEL_ERROR) ** 2)
-    assert _model_variance(np.array([0.1, -0.05, -1.0])) == pytest.approx(exact + 0.025**2)
-    assert _model_variance(np.array([0.1, -0.5, -1.0])) == pytest.approx(
+    assert _model_variance(np.array([0.1, -0.05, -1.0]), True) == pytest.approx(exact + 0.025**2)
+    assert _model_variance(np.array([0.1, -0.5, -1.0]), True) == pytest.approx(
         exact + 0.05**2
     )  # no more than the rate itself
