@@ -29,7 +29,7 @@ class ApiSettings(StoreSettings):
         description="Whether requests need a key; auto: once there is one, and wherever others than this machine can reach.",
     )
     key_cache_seconds: float = Field(default=5.0, ge=0, description="How long a revoked key may still be accepted.")
-    failed_keys_per_minute: int = Field(default=20, ge=1, description="Invalid keys from one address, in one process.")
+    failed_keys_per_minute: int = Field(default=20, ge=1, description="Invalid keys from one address.")
 
     max_json_bytes: int = Field(default=16 * MEBIBYTE, ge=1024, description="Largest JSON body.")
     max_upload_bytes: int = Field(default=2048 * MEBIBYTE, ge=1024, description="Largest upload of a series.")

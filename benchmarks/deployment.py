@@ -128,10 +128,15 @@ class Deployment:
         self.url = f"http://127.0.0.1:{port}"
         api = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port)]
         self.api = Process("api", [*api, "--log-level", "warning"], environment, folder / "api.log")
+        self._folder, self._environment = folder, environment
+        self.workers: list[Process] = []
+        self.add_workers(workers)
+
+    def add_workers(self, count: int) -> None:
         command = [sys.executable, str(ROOT / "benchmarks" / "light_science.py")]
-        self.workers = [
-            Process(f"worker {k}", command, environment, folder / f"worker-{k}.log") for k in range(workers)
-        ]
+        for k in range(len(self.workers), len(self.workers) + count):
+            log = self._folder / f"worker-{k}.log"
+            self.workers.append(Process(f"worker {k}", command, self._environment, log))
 
     def is_up(self) -> bool:
         try:

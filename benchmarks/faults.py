@@ -4,7 +4,7 @@ A schedule is drawn from its seed alone: jobs that are submitted, requests to ca
 each at its moment. Afterwards every job must have ended once and truthfully: a success with exactly one result, whose
 blob is whole and says that no step was left out or done twice; a cancellation only where one was asked for; a failure
 only after the last attempt; events without gaps along the arrows of the job machine. And once the last fault is
-over no lease may be over for longer than a sweep, and no job wait for longer than a lease and a sweep while a worker has a
+over no lease may be over for longer than a sweep while a worker lives, and no job wait for longer than a lease and a sweep while a worker has a
 place for it. `--only K` repeats schedule K of that seed.
 
 A full disk is a real one where this script may mount a small tmpfs (Linux, as root); elsewhere that fault is left out.
@@ -20,12 +20,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +33,7 @@ import httpx
 import numpy as np
 import psutil
 from deployment import Deployment, Process, deployment, restart_postgres
+from faults_found import Found, Parts, Watch, report
 from light_science import blob_of, digest_of
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -99,51 +98,6 @@ def drawn(seed: int, number: int, kind: str, faults: list[str]) -> Schedule:
     steps = [Step(rng.uniform(0.1, SPAN), what, rng.random()) for what in chosen]
     steps += [Step(rng.uniform(0.1, SPAN), rng.choice(REQUESTS), rng.random()) for _ in range(rng.randint(0, 3))]
     return Schedule(number, some_jobs, sorted(steps, key=lambda step: step.at))
-
-
-@dataclass
-class Found:
-    """What came of all schedules."""
-
-    schedules: int = 0
-    jobs: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    hit: Counter[str] = field(default_factory=Counter)  # states of the jobs at the moments of the faults
-    ends: Counter[str] = field(default_factory=Counter)
-    attempts: Counter[int] = field(default_factory=Counter)
-    lost: int = 0
-    doubled: int = 0
-    stuck: int = 0
-    damaged: int = 0
-    untruthful: int = 0
-    overdue: list[float] = field(default_factory=list)
-    idle: list[float] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def __add__(self, other: Found) -> Found:
-        return Found(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
-
-
-class Watch:
-    """Looks at jobs that have not ended, again and again."""
-
-    def __init__(self) -> None:
-        self.overdue = 0.0  # the longest that a lease has been over while the job was still held
-        self.idle = 0.0  # the longest that a job has waited while a worker had a place for it
-        self._idle: Counter[str] = Counter()
-        self._looked = time.monotonic()
-
-    def look(self, waiting: list[JobRow], free_places: int) -> None:
-        moment = time.monotonic()
-        for job in waiting:
-            if job.lease_until is not None:
-                self.overdue = max(self.overdue, (datetime.now(UTC) - job.lease_until).total_seconds())
-            if job.status == JobStatus.QUEUED and free_places > 0:
-                self._idle[job.id] += moment - self._looked  # type: ignore[assignment]
-            else:
-                del self._idle[job.id]
-            self.idle = max(self.idle, self._idle[job.id])
-        self._looked = moment
 
 
 class Storm:
@@ -225,9 +179,12 @@ class Storm:
                 if job.status == JobStatus.PAUSED:
                     with suppress(httpx.TransportError):
                         self.client.post(f"/v1/jobs/{job.id}/resume")
-            watch.look(waiting, self.free_places(waiting))
+            workers, places = self.staff()
+            held = sum(job.lease_until is not None for job in waiting)
+            watch.look(waiting, places - held, workers)
             time.sleep(0.1)
         self.found.overdue.append(watch.overdue)
+        self.found.overdue_alone.append(watch.overdue_alone)
         self.found.idle.append(watch.idle)
         if watch.overdue > SWEEP + SLACK or watch.idle > LEASE + SWEEP + SLACK:
             self.found.stuck += 1
@@ -235,21 +192,21 @@ class Storm:
                 f"a lease was over for {watch.overdue:.1f} s, a job waited {watch.idle:.1f} s for a free worker"
             )
 
-    def free_places(self, waiting: list[JobRow]) -> int:
-        """Of the workers that are there: started, and neither dead nor frozen."""
+    def staff(self) -> tuple[int, int]:
+        """The workers that are there, started and neither dead nor frozen, and how many jobs they take."""
         with suppress(DBAPIError), self.made.database.read() as session:
             known = {row.name: row.processes for row in session.scalars(select(WorkerRow))}
-            alive = {f":{w.process.pid}" for w in self.made.workers if w.process.poll() is None}
-            places = sum(n for name, n in known.items() if any(name.endswith(pid) for pid in alive))
-            return places - sum(job.lease_until is not None for job in waiting)
-        return 0
+            alive = tuple(f":{w.process.pid}" for w in self.made.workers if _runs(w.process))
+            there = [processes for name, processes in known.items() if alive and name.endswith(alive)]
+            return len(there), sum(there)
+        return 0, 0
 
     def verify(self) -> None:
         self.found.schedules += 1
         for job in self.rows():
             self.found.jobs += 1
             self.found.ends[job.status] += 1
-            self.found.attempts[job.attempt] += 1
+            self.found.attempts[str(job.attempt)] += 1
             self.verify_events(job)
             self.verify_end(job)
 
@@ -351,6 +308,8 @@ class Storm:
     def message_again(self, draw: float) -> None:
         """Of a job that is about to run, runs or has ended, three times at once; and of one that there never was."""
         some = [*sorted(self.accepted), "job_" + "0" * 32]
+        states = {job.id: str(job.status) for job in self.rows()}
+        self.found.messages[states.get(some[int(draw * len(some))], "no such job")] += 3
         with suppress(Exception), ThreadPoolExecutor(4) as pool:  # the broker may be away, too
             list(pool.map(lambda k: publish(self.celery, some[int(draw * len(some)) - k]), (0, 0, 0, 1)))
 
@@ -361,6 +320,12 @@ class Storm:
             stream.write(b"\0" * (os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize + 1))
         time.sleep(0.5 + 2 * draw)
         file.unlink(missing_ok=True)
+
+
+def _runs(process: subprocess.Popen[bytes]) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    return False
 
 
 FAULTS: dict[str, Callable[[Storm, float], object]] = {
@@ -380,9 +345,11 @@ FAULTS: dict[str, Callable[[Storm, float], object]] = {
 }
 
 
-def storm(kind: str, numbers: list[int], seed: int, keep: Path | None, minutes: float) -> Found:
+def storm(
+    kind: str, numbers: list[int], seed: int, keep: Path | None, minutes: float, parts: Path | None
+) -> list[Found]:
     """The schedules of these numbers, one after the other, against one deployment; none is begun after so many minutes."""
-    found, end = Found(), time.monotonic() + 60 * minutes
+    every, end = [], time.monotonic() + 60 * minutes
     with deployment(kind, WORKERS, SETTINGS) as made:
         rows = np.random.default_rng(0).normal(size=(1000, 2)).tolist()
         series = httpx.post(
@@ -391,57 +358,37 @@ def storm(kind: str, numbers: list[int], seed: int, keep: Path | None, minutes: 
         faults = [f for f in ANYWHERE if made.mounted or f != "disk full"]
         faults += ON_SERVERS if kind == "production" else ()
         for number in numbers:
-            if time.monotonic() > end:
+            begun, found = time.monotonic(), Found()
+            if begun > end:
                 break
-            problems = len(found.problems)
             Storm(made, series.json()["id"], drawn(seed, number, kind, faults), found).run()
-            if len(found.problems) > problems and keep is not None:
+            found.seconds = time.monotonic() - begun
+            every.append(found)
+            Parts(parts, kind, seed).add(number, found)
+            if found.problems and keep is not None:
                 subprocess.run(
                     ["cp", "-r", str(made.settings.data_dir.parent), str(keep / f"{kind}-{number}")], check=False
                 )
-            print(
-                f"{kind} {number}: {found.overdue[-1]:.1f} s overdue, {found.idle[-1]:.1f} s idle, "
-                f"{len(found.problems)} problems",
-                flush=True,
-            )
-    return found
+            waits = f"{found.overdue[-1]:.1f} s overdue, {found.idle[-1]:.1f} s idle"
+            print(f"{kind} {number}: {waits}, {len(found.problems)} problems", flush=True)
+    return every
 
 
-def storms(kind: str, numbers: list[int], seed: int, keep: Path | None, at_once: int, minutes: float) -> dict[str, Any]:
-    """The same against so many deployments at once, each of which goes through its share."""
-    began = time.monotonic()
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(storm, kind, numbers[k::at_once], seed, keep, minutes) for k in range(at_once)]
-        found = sum((future.result() for future in futures), Found())
-    return report(kind, found, time.monotonic() - began)
-
-
-def report(kind: str, found: Found, seconds: float) -> dict[str, Any]:
-    def spread(values: list[float]) -> dict[str, float]:
-        return {
-            "median": round(float(np.median(values)), 1),
-            "p90": round(float(np.quantile(values, 0.9)), 1),
-            "maximum": round(max(values), 1),
-        }
-
-    return {
-        "deployment": kind,
-        "schedules": found.schedules,
-        "jobs": found.jobs,
-        "faults": dict(found.faults.most_common()),
-        "states_at_faults": dict(found.hit.most_common()),
-        "ends": dict(found.ends.most_common()),
-        "attempts": {str(k): v for k, v in sorted(found.attempts.items())},
-        "lost": found.lost,
-        "doubled": found.doubled,
-        "stuck": found.stuck,
-        "damaged": found.damaged,
-        "untruthful": found.untruthful,
-        "lease_overdue_s": spread(found.overdue),
-        "waited_for_a_free_worker_s": spread(found.idle),
-        "seconds": round(seconds),
-        "problems": found.problems,
-    }
+def storms(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The schedules that are not in the file of --parts, against so many deployments at once, each of which goes through its
+    share; and the report of all."""
+    count = arguments.schedules if kind == "production" else arguments.embedded
+    numbers = [arguments.only] if arguments.only is not None else list(range(count))
+    done = Parts(arguments.parts, kind, arguments.seed).done()
+    found, left = [done[n] for n in numbers if n in done], [n for n in numbers if n not in done]
+    if left:
+        at_once = min(arguments.at_once, len(left))
+        rest = (arguments.seed, arguments.keep, arguments.minutes, arguments.parts)
+        with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(storm, kind, left[k::at_once], *rest) for k in range(at_once)]
+            for future in futures:
+                found += future.result()
+    return report(kind, found)
 
 
 def main() -> int:
@@ -452,15 +399,16 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="this schedule alone")
     parser.add_argument("--at-once", type=int, default=1, help="deployments side by side")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further schedule after so long")
+    parser.add_argument(
+        "--parts", type=Path, help="file that keeps every schedule's findings; what it has is not run again"
+    )
     parser.add_argument("--keep", type=Path, help="folder for the logs of schedules with problems")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     reports = []
     for kind, count in (("production", arguments.schedules), ("embedded", arguments.embedded)):
-        numbers = [arguments.only] if arguments.only is not None else list(range(count))
         if count:
-            at_once = min(arguments.at_once, len(numbers))
-            reports.append(storms(kind, numbers, arguments.seed, arguments.keep, at_once, arguments.minutes))
+            reports.append(storms(kind, arguments))
             print(json.dumps(reports[-1], indent=1), flush=True)
     bounds = {"lease_s": LEASE, "sweep_s": SWEEP, "slack_s": SLACK}
     text = json.dumps({"machine": machine(), "seed": arguments.seed, **bounds, "deployments": reports}, indent=1)

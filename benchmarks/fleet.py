@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,18 +25,18 @@ import httpx
 import numpy as np
 import psutil
 from deployment import Deployment
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, inspect, select
 from upload import machine
 
 from domain.ids import new_id
 from domain.specs import LyapunovJob
 from store import jobs, queue
-from store.tables import JobRow, SeriesRow
+from store.tables import JobEventRow, JobRow, SeriesRow
 
 TENANTS = ("default", "b", "c", "d", "e")
 SHARES = (6, 1, 1, 1, 1)
 SETTINGS = {"ATTRACTOR_DATABASE_POOL_SIZE": "3", "ATTRACTOR_CONCURRENCY": "1", "ATTRACTOR_LOG_LEVEL": "WARNING"}
-CHUNK = 250
+CHUNK = 1000
 
 
 def fill(made: Deployment, count: int) -> list[str]:
@@ -47,18 +48,23 @@ def fill(made: Deployment, count: int) -> list[str]:
         for tenant, series_id in series.items():
             session.add(SeriesRow(id=series_id, tenant=tenant, content_hash=series_id[4:], **empty, **documents))
     mine: list[str] = []
-    for tenant, share in zip(
-        TENANTS, SHARES, strict=True
-    ):  # whoever came first has the longest queue, and the oldest jobs
+    # Whoever came first has the longest queue, and the oldest jobs.
+    for tenant, share in zip(TENANTS, SHARES, strict=True):
         request = LyapunovJob(kind="lyapunov", series_id=series[tenant], metadata={"steps": 1, "pause": 0.0})
-        wanted = count * share // sum(SHARES)
-        for start in range(0, wanted, CHUNK):
+        with made.database.write() as session:  # one as the API makes it; the others are copies of it
+            first = jobs.submit(session, made.settings, request, tenant=tenant).job
+            row = {column.key: getattr(first, column.key) for column in inspect(JobRow).columns}
+            events = [
+                {column.key: getattr(event, column.key) for column in inspect(JobEventRow).columns}
+                for event in session.scalars(select(JobEventRow).where(JobEventRow.job_id == first.id))
+            ]
+        ids = [first.id, *(new_id("job") for _ in range(count * share // sum(SHARES) - 1))]
+        for start in range(1, len(ids), CHUNK):
             with made.database.write() as session:
-                chunk = [
-                    jobs.submit(session, made.settings, request, tenant=tenant).job.id
-                    for _ in range(min(CHUNK, wanted - start))
-                ]
-            mine += chunk if tenant == TENANTS[0] else []
+                chunk = ids[start : start + CHUNK]
+                session.execute(insert(JobRow), [row | {"id": job_id} for job_id in chunk])
+                session.execute(insert(JobEventRow), [e | {"job_id": job_id} for job_id in chunk for e in events])
+        mine += ids if tenant == TENANTS[0] else []
     return mine
 
 
@@ -112,11 +118,25 @@ def memory(made: Deployment) -> dict[str, float]:
     return found
 
 
+def processor(made: Deployment) -> Counter[str]:
+    """Seconds of processor time so far: of the API, and of the workers with all their processes, ended ones too."""
+    used: Counter[str] = Counter()
+    for process in (made.api, *made.workers):
+        with suppress(psutil.NoSuchProcess):
+            times = [psutil.Process(process.process.pid).cpu_times()]
+            times += [p.cpu_times() for p in process.descendants() if p.ppid() == process.process.pid]
+            seconds = sum(t.user + t.system + t.children_user + t.children_system for t in times)
+            used["api" if process is made.api else "workers"] += round(seconds, 1)  # type: ignore[assignment]
+    return used
+
+
 async def watch(made: Deployment, count: int, seconds: float, stop: asyncio.Event) -> dict[str, Any]:
     """Until all jobs have ended, or the time is over: throughput, and the tenants' shares while all of them wait."""
-    begun, before = time.perf_counter(), sum((await asyncio.to_thread(ended, made)).values())
+    while not (before := sum((await asyncio.to_thread(ended, made)).values())):
+        await asyncio.sleep(0.1)  # until the workers are there
+    begun = time.perf_counter()
     shares: dict[str, int] = {}
-    first, most = memory(made), Counter[str]()
+    first, most, used = memory(made), Counter[str](), processor(made)
     while True:
         await asyncio.sleep(1.0)
         done, now = await asyncio.to_thread(ended, made), memory(made)
@@ -131,6 +151,7 @@ async def watch(made: Deployment, count: int, seconds: float, stop: asyncio.Even
         "jobs_ended": total,
         "seconds": round(elapsed, 1),
         "jobs_per_second": round((total - before) / elapsed, 1),
+        "processor_seconds": dict(processor(made) - used),
         "ended_by_tenant_while_all_wait": shares,
         "memory_mb_at_first": first,
         "memory_mb_at_most": dict(most),
@@ -170,10 +191,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     deployment.TMPFS_MB = 4000  # every job leaves a blob of 64 KiB
-    with deployment.deployment("production", arguments.workers, SETTINGS) as made:
+    with deployment.deployment("production", 0, SETTINGS) as made:
         begun = time.perf_counter()
         mine = fill(made, arguments.jobs)
         filled = time.perf_counter() - begun
+        made.add_workers(arguments.workers)
         celery = queue.make_celery(made.settings)
         for _ in range(2 * arguments.workers):
             queue.publish(celery, mine[0], "cpu")
@@ -184,7 +206,7 @@ def main() -> None:
         "jobs": arguments.jobs,
         "workers": arguments.workers,
         "pool_size": int(SETTINGS["ATTRACTOR_DATABASE_POOL_SIZE"]),
-        "submitted_per_second": round(arguments.jobs / filled, 1),
+        "filled_in_seconds": round(filled, 1),
         **found,
     }
     arguments.output.write_text(json.dumps(report, indent=1) + "\n")

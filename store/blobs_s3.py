@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from store.settings import StoreSettings
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+PING_SECONDS = 10.0
 ATTEMPTS = 3  # a request waits no longer; a job does (`worker.context`)
 # A cached file that was used so lately is about to be opened, by this process or another: it stays.
 IN_USE_SECONDS = 60.0
@@ -69,6 +71,9 @@ class S3Blobs(Blobs):
         self._bucket = bucket
         self._prefix = prefix
         self._cache_bytes = cache_bytes
+        self._pinging = threading.Lock()
+        self._ping_again = 0.0
+        self._ping_error: str | None = None
 
     def adopt(self, file: Path) -> BlobRef:
         """Upload a file, then keep it in the cache."""
@@ -130,9 +135,24 @@ class S3Blobs(Blobs):
         return gone + self._only_newest(objects, moment) + self._abort_uploads(moment)
 
     def ping(self) -> None:
+        """What the storage answered is remembered for `PING_SECONDS`: probes come often, from many, and while it is away
+        each would wait for all attempts. Of several at once one asks."""
         super().ping()
-        with _speaking():
-            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        with self._pinging:
+            if time.monotonic() >= self._ping_again:
+                self._ping_error = self._asked()
+                self._ping_again = time.monotonic() + PING_SECONDS
+            if self._ping_error is not None:
+                raise BlobsUnavailable(self._ping_error)
+
+    def _asked(self) -> str | None:
+        """Why the storage cannot be used. One key at most is listed; `HeadBucket` is refused to who may see a prefix only."""
+        try:
+            with _speaking():
+                self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        except (BlobsUnavailable, BlobMissing) as error:
+            return str(error)
+        return None
 
     def _folder(self, sha256: str) -> str:
         return f"{self._prefix}{self.path(sha256).relative_to(self.root).as_posix()}/"

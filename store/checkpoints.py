@@ -15,11 +15,6 @@ from store.tables import JobRow
 log = logging.getLogger(__name__)
 
 
-def save(database: Database, blobs: Blobs, lease: Lease, data: bytes) -> None:
-    """Both steps, where one process takes them."""
-    adopt(database, blobs, lease, put(blobs, lease.job_id, data), patience_seconds=60.0)
-
-
 def put(blobs: Blobs, job_id: str, data: bytes) -> str:
     """Write the blob of a checkpoint; its name, for `adopt`."""
     return blobs.put(_mark(job_id) + data).sha256

@@ -1,11 +1,12 @@
-"""Counting requests per minute: in Redis where it is the broker, so that all API processes count together; else in memory."""
+"""Counting requests, and invalid keys, per minute: in Redis where it is the broker, so that all API processes count together;
+else in memory."""
 
 from __future__ import annotations
 
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
@@ -64,17 +65,17 @@ class Counters:
     async def hit(self, name: str, limit: int) -> Window:
         """Count one more under `name`, shared by all processes."""
         key, reset = _window(name)
-        return Window(limit, await self._increment(key), reset)
+        return Window(limit, await self._ask("incr", key, WINDOW_SECONDS), reset)
+
+    async def seen(self, name: str, limit: int) -> Window:
+        """What `hit` has counted."""
+        key, reset = _window(name)
+        return Window(limit, await self._ask("get", key), reset)
 
     def hit_here(self, name: str, limit: int) -> Window:
         """Count one more under `name`, in this process alone."""
         key, reset = _window(name)
         return Window(limit, self._memory.incr(key, WINDOW_SECONDS), reset)
-
-    def seen_here(self, name: str, limit: int) -> Window:
-        """What `hit_here` has counted."""
-        key, reset = _window(name)
-        return Window(limit, self._memory.get(key), reset)
 
     async def close(self) -> None:
         if self._redis is not None:
@@ -83,14 +84,14 @@ class Counters:
             client: Any = bridge.get_connection()
             await client.aclose()
 
-    async def _increment(self, key: str) -> int:
+    async def _ask(self, what: Literal["incr", "get"], *arguments: Any) -> int:
         if self._redis is not None and time.monotonic() >= self._away_until:
             try:
-                return await self._redis.incr(key, WINDOW_SECONDS)
+                return int(await getattr(self._redis, what)(*arguments))
             except (RedisError, OSError) as error:
                 self._away_until = time.monotonic() + _PAUSE_SECONDS
-                log.warning("Redis is away, each process limits requests by itself: %s", type(error).__name__)
-        return self._memory.incr(key, WINDOW_SECONDS)
+                log.warning("Redis is away, each process counts requests by itself: %s", type(error).__name__)
+        return int(getattr(self._memory, what)(*arguments))
 
 
 def _window(name: str) -> tuple[str, int]:

@@ -132,11 +132,11 @@ class Gate:
         entry = self._entries.get(digest)
         if entry is None:
             # A key that was good before may always be looked up: others behind its address cannot lock it out.
-            self._check_failures(address)
+            await self._check_failures(address)
         elif time.monotonic() < entry.until:
             return entry
         if not is_key(text):
-            self._failed(address, scope, None, "malformed")
+            await self._failed(address, scope, None, "malformed")
             raise InvalidKey("This is no key: it was cut or mistyped, its checksum is wrong.", why="malformed")
         return await self._look_up(scope, address, digest)
 
@@ -148,7 +148,7 @@ class Gate:
             entry = await run_in_threadpool(self._read, find)
         except InvalidKey as error:
             self._entries.pop(digest, None)
-            self._failed(address, scope, error.principal, error.why)
+            await self._failed(address, scope, error.principal, error.why)
             raise
         except TenantDisabled:
             self._entries.pop(digest, None)
@@ -201,15 +201,15 @@ class Gate:
             self._keys_exist_until = time.monotonic() + self._settings.key_cache_seconds
         return self._keys_exist
 
-    def _check_failures(self, address: str) -> None:
-        seen = self._counters.seen_here(f"failed/{address}", self._settings.failed_keys_per_minute)
+    async def _check_failures(self, address: str) -> None:
+        seen = await self._counters.seen(f"failed/{address}", self._settings.failed_keys_per_minute)
         if seen.count >= seen.limit:
             detail = f"Too many invalid keys came from this address: try again in {seen.reset_seconds} s."
             raise RateLimited(detail, retry_after=seen.reset_seconds)
 
-    def _failed(self, address: str, scope: HttpScope, principal: Principal | None, why: str) -> None:
+    async def _failed(self, address: str, scope: HttpScope, principal: Principal | None, why: str) -> None:
         """Count a failure, and note the first of each kind in a minute and the one that meets the limit."""
-        count = self._counters.hit_here(f"failed/{address}", self._settings.failed_keys_per_minute).count
+        count = (await self._counters.hit(f"failed/{address}", self._settings.failed_keys_per_minute)).count
         of_kind = self._counters.hit_here(f"failed/{address}/{why}", 1).count
         if of_kind == 1 or count == self._settings.failed_keys_per_minute:
             caller = Caller(principal or Principal(_NOBODY), address, scope["state"]["request_id"])

@@ -410,6 +410,20 @@ def test_processes_on_redis_count_together(connect: Connect, make: Any, redis_ur
     assert int(answer.headers["RateLimit"].split(";")[1][2:]) <= 997  # 996, or more where a minute ended
 
 
+@pytest.mark.redis
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_keys_guessed_at_several_processes_are_counted_together(connect: Connect, redis_url: str) -> None:
+    first, second = (connect(failed_keys_per_minute=4, broker_url=redis_url) for _ in range(2))
+    answers = [
+        client.get("/v1/me", headers={"Authorization": f"Bearer {new_key()}"})
+        for client in (first, second) * 8  # twice the limit of both, so that the end of a minute changes nothing
+    ]
+    codes = [answer.status_code for answer in answers]
+    assert codes[:4] == [401] * 4
+    assert codes.count(401) <= 8, "four a minute of all processes, not of each"
+    assert 429 in codes[4:]
+
+
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_while_redis_is_away_requests_go_on_and_are_counted_here(
     connect: Connect, make: Any, caplog: pytest.LogCaptureFixture

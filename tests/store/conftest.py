@@ -11,7 +11,7 @@ from sqlalchemy import text
 from domain.ids import new_id
 from domain.series import ChannelProfile, Segment, SeriesProfile, SeriesSpec
 from domain.specs import LyapunovJob
-from store import jobs, leases, series
+from store import checkpoints, jobs, leases, series
 from store.blobs import Blobs
 from store.database import Database
 from store.settings import StoreSettings
@@ -60,6 +60,11 @@ class World:
             claimed = leases.claim(session, job_id, worker=worker, lease_seconds=self.settings.lease_seconds)
         assert claimed is not None
         return claimed[1]
+
+    def checkpoint(self, lease: leases.Lease, data: bytes) -> None:
+        """As a job's process puts it, and its worker adopts it."""
+        sha256 = checkpoints.put(self.blobs, lease.job_id, data)
+        checkpoints.adopt(self.database, self.blobs, lease, sha256, patience_seconds=60.0)
 
     def job(self, job_id: str):  # type: ignore[no-untyped-def]
         with self.database.read() as session:

@@ -347,3 +347,25 @@ def test_a_storage_that_is_away_or_refuses_is_said_and_leaves_nothing(bucket: Bu
                 act()
     assert files(away) == []
     assert issubclass(BlobsUnavailable, OSError)
+
+
+def test_probes_of_a_bucket_ask_it_once_in_a_while(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, asked = in_bucket(bucket, tmp_path), []
+    there = blobs._client.list_objects_v2
+    monkeypatch.setattr(blobs._client, "list_objects_v2", lambda **which: asked.append(which) or there(**which))
+    for _ in range(20):
+        blobs.ping()
+    assert [which["MaxKeys"] for which in asked] == [1]
+
+    moment = time.monotonic()
+    monkeypatch.setattr(blobs_s3.time, "monotonic", lambda: moment + blobs_s3.PING_SECONDS)
+    monkeypatch.setattr(blobs, "_bucket", "no-such-bucket-here")
+    for _ in range(3):
+        with pytest.raises(BlobsUnavailable, match="NoSuchBucket"):
+            blobs.ping()
+    assert len(asked) == 2, "nor does everybody wait for a storage that is away"
+    monkeypatch.setattr(blobs, "_bucket", bucket.name)
+    monkeypatch.setattr(blobs_s3.time, "monotonic", lambda: moment + 2 * blobs_s3.PING_SECONDS)
+    blobs.ping()

@@ -121,7 +121,7 @@ class TestJobs:
 
     def test_a_retry_survives_the_job_it_retries(self, world) -> None:
         first = world.submit()
-        checkpoints.save(world.database, world.blobs, lease := world.claim(first), b"half")
+        world.checkpoint(lease := world.claim(first), b"half")
         with world.database.write() as session:
             leases.fail(session, lease, LOST)
             second = jobs.retry(session, world.settings, first).job.id
@@ -294,7 +294,7 @@ class TestExpiry:
         source = world.series().id
         failed, running = world.submit(source), world.submit(source)
         for job_id in (failed, running):
-            checkpoints.save(world.database, world.blobs, lease := world.claim(job_id), b"half")
+            world.checkpoint(lease := world.claim(job_id), b"half")
             if job_id == failed:
                 with world.database.write() as session:
                     leases.fail(session, lease, LOST)

@@ -51,7 +51,7 @@ def run_sweep(world) -> Swept:
 def fail(world, job_id: str, error: JobError = LOST, *, checkpoint: bytes | None = None) -> None:
     lease = world.claim(job_id)
     if checkpoint is not None:
-        checkpoints.save(world.database, world.blobs, lease, checkpoint)
+        world.checkpoint(lease, checkpoint)
     write(world, leases.fail, lease, error)
 
 
@@ -72,7 +72,7 @@ class TestPause:
         assert [pause(world, job_id) for _ in range(2)] == [("pausing", True), ("pausing", False)]
         pulse = write(world, leases.heartbeat, lease)
         assert (pulse.pause, pulse.stop, pulse.cancel, pulse.timed_out) == (True, True, False, False)
-        checkpoints.save(world.database, world.blobs, lease, b"half")
+        world.checkpoint(lease, b"half")
         for _ in range(2):  # the first answer was lost
             job = write(world, leases.acknowledge_pause, lease)
             assert (job.status, job.attempt, job.worker, job.lease_until, job.deadline_at) == (
@@ -135,7 +135,7 @@ class TestPause:
 
     def test_a_paused_job_is_canceled_at_once(self, world) -> None:
         job_id = world.submit()
-        checkpoints.save(world.database, world.blobs, lease := world.claim(job_id), b"half")
+        world.checkpoint(lease := world.claim(job_id), b"half")
         pause(world, job_id)
         write(world, leases.acknowledge_pause, lease)
         with world.database.write() as session:
@@ -228,7 +228,7 @@ class TestRetry:
         lease = world.claim(job.id)
         assert checkpoints.load(world.database, world.blobs, job.id) == b"half"
         assert world.job(first).checkpoint_sha256 is None, "it belongs to one job"
-        checkpoints.save(world.database, world.blobs, lease, b"more")
+        world.checkpoint(lease, b"more")
         assert checkpoints.load(world.database, world.blobs, job.id) == b"more"
         assert len(list(world.blobs.names())) == 2, "the series and the newest checkpoint"
         assert world.job(first).status == "failed"

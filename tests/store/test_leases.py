@@ -312,7 +312,7 @@ class TestCheckpoints:
         lease = world.claim(job_id)
         assert checkpoints.load(world.database, world.blobs, job_id) is None
         for step in (b"one", b"two", b"two"):
-            checkpoints.save(world.database, world.blobs, lease, step)
+            world.checkpoint(lease, step)
         assert len(list(world.blobs.names())) == 2, "the series and the newest checkpoint"
         _queued_again(world, job_id)
         world.claim(job_id, worker="w2")
@@ -321,26 +321,26 @@ class TestCheckpoints:
     def test_a_lost_worker_saves_nothing(self, world) -> None:
         job_id = world.submit()
         lease = world.claim(job_id)
-        checkpoints.save(world.database, world.blobs, lease, b"mine")
+        world.checkpoint(lease, b"mine")
         _running_elsewhere(world, job_id)
         with pytest.raises(LeaseLost):
-            checkpoints.save(world.database, world.blobs, lease, b"late")
+            world.checkpoint(lease, b"late")
         assert checkpoints.load(world.database, world.blobs, job_id) == b"mine"
 
     def test_jobs_with_equal_checkpoints_do_not_delete_each_others(self, world) -> None:
         series = world.series().id
         one, two = world.submit(series), world.submit(series)
         for job_id in (one, two):
-            checkpoints.save(world.database, world.blobs, world.claim(job_id), b"same")
+            world.checkpoint(world.claim(job_id), b"same")
         with world.database.read() as session:
             lease = leases.Lease(one, 1, jobs.get(session, one).token, 60)
-        checkpoints.save(world.database, world.blobs, lease, b"other")
+        world.checkpoint(lease, b"other")
         assert checkpoints.load(world.database, world.blobs, two) == b"same"
 
     def test_an_ended_job_needs_none(self, world, make_analysis) -> None:
         job_id = world.submit()
         lease = world.claim(job_id)
-        checkpoints.save(world.database, world.blobs, lease, b"data")
+        world.checkpoint(lease, b"data")
         with world.database.write() as session:
             leases.finish(session, lease, make_analysis())
         assert checkpoints.load(world.database, world.blobs, job_id) is None

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text, update
 
 from domain.ids import new_id
-from store import checkpoints, jobs, leases, series
+from store import jobs, leases, series
 from store.clock import now
 from store.sweep import OVERDUE_SECONDS, Swept, sweep, sweep_blobs
 from store.tables import ArtifactRow, ForecastRow, JobRow, ModelRow
@@ -190,7 +190,7 @@ def age(world) -> None:
 def test_blobs_that_a_row_names_stay_and_old_orphans_go(world) -> None:
     kept_series = world.series().id
     job_id = world.submit(kept_series)
-    checkpoints.save(world.database, world.blobs, world.claim(job_id), b"checkpoint")
+    world.checkpoint(world.claim(job_id), b"checkpoint")
     artifact, arrays = world.blobs.put(b"weights"), world.blobs.put(b"arrays")
     model = ModelRow(id=new_id("model"), document={})
     with world.database.write() as session:
