@@ -173,7 +173,7 @@ def deployment(kind: str, workers: int, settings: dict[str, str]) -> Iterator[De
 
 def _running(made: Deployment) -> Iterator[Deployment]:
     try:
-        eventually(made.is_up, "the API answers", 180)
+        eventually(made.is_up, "the API answers", 600)
         yield made
     except BaseException:
         for log in sorted(made.settings.data_dir.parent.glob("*.log")):

@@ -3,7 +3,8 @@
 Ended jobs of twenty tenants are written, ten thousand at a time; at each size of --sizes, beside ten thousand waiting jobs,
 every kind of work is done again and again in a transaction that is rolled back (but for reads), and its median and 95th
 percentile are told. PostgreSQL also tells what its statements cost inside the server, by EXPLAIN ANALYZE: milliseconds, and pages
-of 8 KiB that were looked at, which no other load on the machine changes. Without --database an SQLite file in a scratch
+of 8 KiB that were looked at, which no other load on the machine changes. Then a server process is asked for jobs and pages of
+jobs over HTTP, one request after the other, and also its processor time for a request is told. Without --database an SQLite file in a scratch
 directory; a PostgreSQL database must be empty.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -21,10 +23,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
-from upload import machine
+from upload import machine, server
 
 from domain.ids import earliest_id, new_id
 from domain.jobs import JobKind, JobStatus, Progress
@@ -40,7 +44,7 @@ from store.staffing import staffing
 from store.sweep import sweep
 from store.tables import JobRow, SeriesRow
 
-TENANTS = [f"tenant{n:02d}" for n in range(20)]
+TENANTS = ["default", *(f"tenant{n:02d}" for n in range(1, 20))]
 CHUNK, WAITING, ROUNDS = 10_000, 10_000, 100
 ENDED = (JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
 YEAR_SECONDS = 365 * 86_400.0
@@ -109,7 +113,7 @@ class Bench:
 
 def work(bench: Bench, some: list[str], held: list[leases.Lease]) -> dict[str, Callable[[int], Any]]:
     """What is measured, by name; each is called with the number of the round."""
-    tenant = TENANTS[3]
+    tenant = TENANTS[0]
     limited = bench.settings.model_copy(update={"max_running_jobs": 8, "max_queued_jobs": 100_000})
     kept = bench.settings.model_copy(
         update={"job_retention_days": 400, "result_retention_days": 400, "series_retention_days": 400}
@@ -199,6 +203,42 @@ def served(bench: Bench, once: Callable[[int], Any]) -> dict[str, float]:
     return {"server_ms": round(milliseconds, 2), "pages": pages}
 
 
+def over_http(bench: Bench, some: list[str]) -> dict[str, dict[str, float]]:
+    """What a client waits for, at one connection, and what the API's process works for it."""
+    series_id, middle = bench.series[TENANTS[0]], encode(some[len(some) // 2])
+    paths: dict[str, Callable[[int], str]] = {
+        "get": lambda n: f"/v1/jobs/{some[n % len(some)]}",
+        "list": lambda n: "/v1/jobs",
+        "list, page in the middle": lambda n: f"/v1/jobs?cursor={middle}",
+        "list, status=failed": lambda n: "/v1/jobs?status=failed",
+        "list, status=canceling (none)": lambda n: "/v1/jobs?status=canceling",
+        "list, kind=train": lambda n: "/v1/jobs?kind=train",
+        "list, series_id": lambda n: f"/v1/jobs?series_id={series_id}",
+    }
+    os.environ["ATTRACTOR_DATABASE_URL"] = bench.settings.database_url
+    found = {}
+    with (
+        server(bench.settings.data_dir) as (pid, base),
+        httpx.Client(base_url=base, timeout=60, trust_env=False) as client,
+    ):
+        process = psutil.Process(pid)
+
+        def worked() -> float:
+            times = process.cpu_times()
+            return 1e3 * float(times.user + times.system)
+
+        for name, path in paths.items():
+
+            def once(n: int, path: Callable[[int], str] = path) -> None:
+                client.get(path(n)).raise_for_status()
+
+            once(0)
+            before = worked()
+            row = measure(once)
+            found[name] = row | {"api_processor_ms": round((worked() - before) / (ROUNDS + 5), 2)}
+    return found
+
+
 def prepare(database: Database, settings: StoreSettings) -> Bench:
     migrate.upgrade(database)
     series = {tenant: new_id("series") for tenant in TENANTS}
@@ -215,7 +255,7 @@ def prepare(database: Database, settings: StoreSettings) -> Bench:
     return bench
 
 
-def run(settings: StoreSettings, sizes: list[int]) -> dict[str, Any]:
+def run(settings: StoreSettings, sizes: list[int], http_only: bool) -> dict[str, Any]:
     database = Database(settings)
     bench = prepare(database, settings)
     with database.write() as session:
@@ -223,21 +263,25 @@ def run(settings: StoreSettings, sizes: list[int]) -> dict[str, Any]:
             leases.claim_next(session, settings, worker="w", queues=["cpu"], lease_seconds=86_400) for _ in range(8)
         ]
     held = [lease for _, lease in filter(None, claimed)]
-    found: dict[str, Any] = {"database": "sqlite" if database.is_sqlite else "postgresql", "sizes": {}}
+    found: dict[str, Any] = {"database": "sqlite" if database.is_sqlite else "postgresql", "sizes": {}, "over_http": {}}
     for size in sizes:
         seconds = bench.fill(size)
         with database.read() as session:
-            mine = select(JobRow.id).where(JobRow.tenant == TENANTS[3], JobRow.finished_at < now())
+            mine = select(JobRow.id).where(JobRow.tenant == TENANTS[0], JobRow.finished_at < now())
             some = list(session.scalars(mine.order_by(JobRow.id).limit(1000)))
         rows = {
             name: measure(once) | ({} if database.is_sqlite else served(bench, once))
             for name, once in work(bench, some, held).items()
+            if not http_only
         }
-        found["sizes"][size] = rows
+        found["sizes"][size], found["over_http"][size] = rows, over_http(bench, some)
         print(f"{found['database']}, {size:,} ended and {WAITING:,} waiting jobs (written in {seconds:.0f} s)")
         for name, row in rows.items():
             inside = f"  in the server {row['server_ms']:7.2f} ms, {row['pages']:6} pages" if "pages" in row else ""
             print(f"  {name:30} {row['median_ms']:8.2f} ms  p95 {row['p95_ms']:8.2f}{inside}", flush=True)
+        for name, row in found["over_http"][size].items():
+            worked = f"the API worked {row['api_processor_ms']:.1f} ms"
+            print(f"  HTTP {name:25} {row['median_ms']:8.2f} ms  p95 {row['p95_ms']:8.2f}  {worked}", flush=True)
     database.close()
     return found
 
@@ -246,11 +290,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--database", default="", help="URL of an empty PostgreSQL database")
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of ended jobs")
+    parser.add_argument("--http-only", action="store_true", help="leave out what is measured below HTTP")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="attractor-rows-") as folder:
         settings = StoreSettings(data_dir=Path(folder), database_url=args.database)
-        found = {"machine": machine(), **run(settings, [int(size) for size in args.sizes.split(",")])}
+        found = {"machine": machine(), **run(settings, [int(size) for size in args.sizes.split(",")], args.http_only)}
     if args.output:
         args.output.write_text(json.dumps(found, indent=1) + "\n")
 

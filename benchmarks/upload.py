@@ -60,7 +60,7 @@ def server(data_dir: Path) -> Iterator[tuple[int, str]]:
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"ATTRACTOR_DATA_DIR": str(data_dir)})
     try:
         base = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while True:
             try:
                 httpx.get(f"{base}/livez").raise_for_status()
