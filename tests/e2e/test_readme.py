@@ -1,4 +1,4 @@
-"""The README's lines, run as they stand: whoever copies them gets what they promise."""
+"""The lines of the guide to plain HTTP, run as they stand, and what the README names: whoever copies them gets what they promise."""
 
 import json
 import os
@@ -20,8 +20,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def session() -> str:
-    found = re.search(r"<!-- tests/e2e/test_readme.py runs this block -->\n```bash\n(.*?)```", README, re.DOTALL)
-    assert found, "the README has lost its client session"
+    guide = (ROOT / "docs" / "guides" / "ten-requests.md").read_text()
+    found = re.search(r"<!-- tests/e2e/test_readme.py runs this block -->\n```bash\n(.*?)```", guide, re.DOTALL)
+    assert found, "the guide has lost its session"
     return found.group(1)
 
 

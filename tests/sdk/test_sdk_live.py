@@ -56,6 +56,7 @@ def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_readmes_session_in_a_fresh_environment(service: Served, fresh_python: Path, tmp_path: Path) -> None:
     found = re.search(r"runs this block in a fresh .*? -->\n```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert found, "the README has lost its session"
+    assert found[0] in (ROOT / "README.md").read_text(), "the two READMEs have different sessions"
     lines = [line for line in found[1].splitlines() if line.strip()]
     assert len(lines) == 10
     (tmp_path / "lorenz63.csv").write_bytes(as_csv(observed()[:5000]))
