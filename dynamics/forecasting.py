@@ -91,8 +91,16 @@ def forecast(
         trusted_steps=trusted,
         inputs=None if inputs is None else "series" if spec.inputs is None else "request",
         nuisance=_source(model, nuisance, spec),
-        warnings=_warnings(model, rows, inputs, spec, n_steps, ensemble, trusted),
+        warnings=_warnings(model, _own_rows(model, rows, context_nuisance), inputs, spec, n_steps, ensemble, trusted),
     )
+
+
+def _own_rows(model: TrainedModel, rows: np.ndarray, nuisance: np.ndarray | None) -> np.ndarray:
+    """The context's rows less their nuisance, own units."""
+    if model.nuisance is None or nuisance is None:
+        return rows
+    contamination = model.nuisance.standardise(nuisance)[-len(rows) :] @ model.observation["J"].T
+    return rows - contamination[:, : len(model.channels)] * model.std
 
 
 def _source(

@@ -104,7 +104,7 @@ function trainingCard(model, picture) {
     "section.card",
     {},
     el("h2", {}, "How it was learned"),
-    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, model.input_channels?.length ? ` Driven by ${model.input_channels.join(", ")}.` : null),
+    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, model.input_channels?.length ? ` Driven by ${model.input_channels.join(", ")}.` : null, model.nuisance_channels?.length ? ` Nuisance subtracted: ${model.nuisance_channels.join(", ")}.` : null),
     picture,
     table(["Seed", "Kept", "Outcome", "Updates", "Final loss", "Why"], rows, "Training runs"),
     el("details", {}, el("summary", {}, "Every setting"), el("pre.scroll", { tabindex: "0", role: "region", "aria-label": "Every setting" }, el("code", {}, JSON.stringify(training.settings, null, 2)))),

@@ -91,7 +91,7 @@ def _architecture(architecture: type[Architecture]) -> ArchitectureOut:
         citation=architecture.citation,
         hidden_role=architecture.hidden_role,
         layered=architecture.layered,
-        observations=["affine"] if architecture.squashed else ["identity", "affine"],
+        observations=["affine", "convolutional"] if architecture.squashed else ["identity", "affine", "convolutional"],
         has_jacobian_bound=architecture.jacobian_bound(some) is not None,
         has_identity=architecture.identity(some) is not None,
     )

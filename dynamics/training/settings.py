@@ -38,6 +38,7 @@ NOMINAL_SPEED = 1e11  # floating-point operations per second of two ordinary cor
 # so that the same request trains the same model on an idle and on a busy machine
 TORCH_STEP_SECONDS = 1.5e-4  # of one time step forward and backward in eager torch, whatever the size: launching it
 ONE_CYCLE_PEAK, PUBLISHED_RATE = 5e-3, 1e-3
+KERNEL_PEAK = 3e-3  # 2e-2 collapses on simulated BOLD series
 ONE_CYCLE_PEAKS = {"shplrnn": 2e-2, "clipped-shplrnn": 2e-2}  # chosen on Lorenz-63; for 100 hidden units
 
 
@@ -126,7 +127,8 @@ def resolve(
     smoothing = windows(spec, parts.train, n_channels, why)
     alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
     tuned = alone and sizing.architecture in ONE_CYCLE_PEAKS  # what follows was measured on these
-    usual = usual_alpha(sizing.observation, noisy=any(smoothing) or not tuned, coarse=_coarse(parts))
+    noisy = any(smoothing) or not tuned or bool(kernel)  # the signal is an estimate
+    usual = usual_alpha(sizing.observation, noisy=noisy, coarse=_coarse(parts))
     forcing, reasons = resolve_forcing(
         spec.forcing,
         analysis,
@@ -137,8 +139,8 @@ def resolve(
         usual=usual,
     )
     engine = _engine(spec, why)
-    if spec.sequence_length == "auto" and tuned and forcing.forgetting > 0:
-        length = history + _remembered(length - history, forcing.forgetting, weights // 2, why)
+    if spec.sequence_length == "auto" and tuned and forcing.forgetting > 0 and not kernel:
+        length = _remembered(length, forcing.forgetting, weights // 2, why)
     rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" and not kernel else length
     seconds = _update_seconds(weights * length * spec.batch_size, rounds, engine)
     enough = (_enough(weights) if tuned else GATED_STEPS if sizing.architecture in GATED else OTHER_STEPS) // length
@@ -254,6 +256,7 @@ def _sequence_length(
     share = 2 if len(parts.train) >= MANY_PARTS else 4
     length = min(rows - 1, history + max(SHORTEST_SEQUENCE, min(longest, rows // share)))
     if history:
+        length = min(rows - 1, history + max(SHORTEST_SEQUENCE, min(LONGEST_SEQUENCE, (rows - history) // 2)))
         why["sequence_length"] = f"{length - history} steps whose loss is taken after {history} that fill the kernel"
         return length
     why["sequence_length"] = (
@@ -349,6 +352,9 @@ def _peak_rate(spec: TrainSpec, updates: int, sizing: Sizing, why: dict[str, str
     if spec.learning_rate.schedule != "one-cycle":
         why["learning_rate"] = "the published rate"
         return PUBLISHED_RATE
+    if spec.observation.kind == "convolutional":
+        why["learning_rate"] = "what a loss through a kernel bears"
+        return KERNEL_PEAK
     rate = ONE_CYCLE_PEAKS.get(sizing.architecture)
     if rate is None:
         why["learning_rate"] = f"a one-cycle schedule bears more than the published {PUBLISHED_RATE:g}"

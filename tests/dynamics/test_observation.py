@@ -226,6 +226,7 @@ def test_training_through_a_kernel_and_nuisance_recovers_the_signal() -> None:
             "observation": {"kind": "convolutional", "kernel": {"kind": "given", "values": KERNEL.tolist()}},
             "input_channels": ["s"], "nuisance_channels": ["r0", "r1"], "architecture": "shplrnn", "latent_dim": 2, "hidden_dim": 8,
             "updates": 1500, "seeds": 1, "sequence_length": 40, "forcing": {"kind": "gtf", "alpha": 0.3}, "test_fraction": 0.25,
+            "learning_rate": {"peak": 0.02},
         }
     )  # fmt: skip
     found, history = train(

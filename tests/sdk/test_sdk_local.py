@@ -22,7 +22,8 @@ from domain.specs import ForecastSpec, TrainSpec
 from dynamics.forecasting import forecast
 from dynamics.reporting import Reporter
 from models import ARCHITECTURES, Size, TrainedModel
-from models.trained import Inputs
+from models.filters import Filter, haemodynamic
+from models.trained import Inputs, Nuisance
 from store.blobs import Blobs
 
 SQUASHED = {name for name, kind in ARCHITECTURES.items() if kind.squashed}
@@ -87,6 +88,43 @@ def compare(model: TrainedModel, **options: Any) -> None:
     np.testing.assert_allclose(found.time, expected.time)
     assert found.trusted_steps == expected.trusted_steps
     assert [w.code for w in found.warnings] == [w.code for w in expected.warnings if w.code != "too_few_members"]
+
+
+@pytest.mark.parametrize("architecture", ["clipped-shplrnn", "lstm", "al-rnn"])
+@pytest.mark.parametrize("driven", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_local_forecasts_through_a_kernel_are_those_of_the_service(
+    architecture: str, driven: bool, dtype: type
+) -> None:
+    rng, plain = np.random.default_rng(8), a_model(architecture, "affine", dtype, driven=driven)
+    n = len(plain.channels)
+    observation = {k: v[:n] for k, v in plain.observation.items()} | {"J": rng.normal(size=(n, 2)).astype(dtype)}
+    model = replace(
+        plain, observation=observation, lags=[0], residual_std=np.full(n, 0.05), noise_std=np.full(n, 0.02),
+        nuisance=Nuisance(["r", "q"], np.array([1.0, 0.0]), np.array([2.0, 0.5])),
+        filter=Filter(haemodynamic(2.0), np.array([0.5, 0.8]), np.array([100.0, 400.0]), np.array([0.1, 0.05]), (1, 3)),
+    )  # fmt: skip
+    context = model.mean + model.std * rng.normal(size=(model.context_steps + 3, n))
+    more: dict[str, Any] = {
+        "context_nuisance": rng.normal(size=(len(context), 2)),
+        "nuisance": rng.normal(size=(40, 2)),
+    }
+    if driven:
+        more |= {"inputs": rng.normal(size=(40, 2)), "context_inputs": rng.normal(size=(len(context), 2))}
+    given = {"horizon_steps": 40, "samples": 31, "quantiles": [0.1, 0.9], "seed": 4}
+    start = ForecastStart(index=None, time=0.0)
+    expected = forecast(model, context, spec=ForecastSpec(**given), start=start, predictability=UNKNOWN, **more)
+    found = LocalModel.from_bytes(model.to_safetensors()).forecast(context, **given, **more)
+    scale = float(np.abs(np.array(expected.median, float)).max())
+    tolerance = {"rtol": 1e-6, "atol": (1e-6 if dtype is np.float64 else 1e-5) * scale}
+    np.testing.assert_allclose(found.median, np.array(expected.median, float), **tolerance)
+    for q, values in expected.quantiles.items():
+        np.testing.assert_allclose(found.quantiles[q], np.array(values, float), **tolerance)
+    assert found.trusted_steps == expected.trusted_steps
+    assert [w.code for w in found.warnings] == [w.code for w in expected.warnings if w.code != "too_few_members"]
+    del more["context_nuisance"]
+    with pytest.raises(DataError, match="context_nuisance needs"):
+        LocalModel.from_bytes(model.to_safetensors()).forecast(context, **given, **more)
 
 
 def test_there_is_a_step_for_every_architecture() -> None:

@@ -215,7 +215,13 @@ def test_a_misspelt_argument_is_an_error_here(client: Client, stock: Stock) -> N
     ],
 )
 def test_every_parameter_of_the_api_is_an_argument(known: type, spec: Any) -> None:
-    extra = {*options.SeriesJobOptions.__annotations__, "analysis_id", "context_time_start"}
+    extra = {
+        *options.SeriesJobOptions.__annotations__,
+        "analysis_id",
+        "context_time_start",
+        "context_inputs",
+        "context_nuisance",
+    }
     assert set(known.__annotations__) - extra == set(spec.model_fields)
 
 

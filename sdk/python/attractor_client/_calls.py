@@ -70,15 +70,20 @@ def forecast(
 ) -> Steps[Forecast]:
     """A forecast that is there: one that becomes a job is waited for."""
     options_of.check(options_of.ForecastOptions, options)
-    body = {k: v for k, v in options.items() if v is not None and k not in ("context", "context_time_start", "inputs")}
+    apart = {"context", "context_time_start", "context_inputs", "context_nuisance", "inputs", "nuisance"}
+    body = {k: v for k, v in options.items() if v is not None and k not in apart}
     if series is not None:
         body["series_id"] = yield from series_id(policy, series, {})
     if options.get("context") is not None:
         body["context"] = {"values": _rows(options["context"])}
         if options.get("context_time_start") is not None:
             body["context"]["time_start"] = options["context_time_start"]
-    if options.get("inputs") is not None:
-        body["inputs"] = _rows(options["inputs"])
+        for name in ("inputs", "nuisance"):
+            if options.get(f"context_{name}") is not None:
+                body["context"][name] = _rows(options[f"context_{name}"])
+    for name in ("inputs", "nuisance"):
+        if options.get(name) is not None:
+            body[name] = _rows(options[name])
     request = Request("POST", f"/v1/models/{model_id}/forecasts", json=_plain(body), repeatable=False)
     reply = yield from call(policy, request, timeout)
     if reply.status == 201:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attractor_client._filters import convolve, histories
 from attractor_client._side_by_side import advance
 from attractor_client.results import Notice
 
@@ -37,10 +38,20 @@ class Ensemble:
         self._n_gone, self._first_gone = 0, -1
         self._rng = np.random.default_rng(seed)
         scaled = (rows - self._series["mean"]) / self._series["std"]
-        embedded = np.concatenate([scaled[len(scaled) - 1 - lag] for lag in lags])
         start = _mirrored(self._normals(1) * self._measurement_std, samples)[0]
-        self._z = self._encode(embedded + start.T).astype(self._dtype).T
-        noise = _mirrored(self._normals(1) * self._measurement_std, samples)[0]
+        self._kernel = tensors.get("filter.kernel")
+        self._lead = 0 if self._kernel is None else int(tensors["filter.cut"][1])
+        if self._kernel is None:
+            embedded = np.concatenate([scaled[len(scaled) - 1 - lag] for lag in lags])
+            self._before = self._encode(embedded + start.T).astype(self._dtype).T[None]
+        else:
+            known = self._encode(histories(tensors, scaled)[: len(scaled) + len(self._kernel) - 1 - self._lead])
+            before = np.repeat(known[-len(self._kernel) :, :, None], samples, axis=2)
+            before[-1] += self._into_latent().T @ start
+            self._before = before.astype(self._dtype)
+        self._z = self._before[-1]
+        reading = tensors.get("filter.noise_std", self._measurement_std)
+        noise = _mirrored(self._normals(1) * reading, samples)[0]
         self._noise = noise[: self._n_channels] * self._series["std"][:, None]
 
     def _normals(self, n_steps: int) -> np.ndarray:
@@ -71,27 +82,49 @@ class Ensemble:
             return z[..., : self._observation["B"].shape[1]] @ self._observation["B"].T + self._observation["b"]
         return z[..., : self._n_observed]
 
-    def run(self, n_steps: int, driving: np.ndarray | None, probabilities: list[float]) -> tuple[np.ndarray, int]:
-        """Levels (Q, n_steps, N) in own units, and the steps until the ensemble has spread over a tenth of the attractor."""
+    def _into_latent(self) -> np.ndarray:
+        """What an error of the observation means for the latent state, (N_e, M)."""
+        return self._encode(np.eye(self._n_observed)) - self._encode(np.zeros((1, self._n_observed)))
+
+    def _shown(self, states: np.ndarray) -> np.ndarray:
+        """What a kernel shows of the states (T, M, S), those before them being remembered; without one the states."""
+        if self._kernel is None:
+            return states
+        together = np.concatenate([self._before[1:], states])
+        self._before = together[-len(self._before) :]
+        return convolve(self._kernel, together)
+
+    def run(
+        self, n_steps: int, driving: np.ndarray | None, probabilities: list[float], contamination: np.ndarray | None
+    ) -> tuple[np.ndarray, int]:
+        """Levels (Q, n_steps, N) in own units, and the steps until the ensemble has spread over a tenth of the attractor.
+
+        `driving` (lead + n_steps, K): the first steps go through what the context tells too little of.
+        """
+        all_steps = self._lead + n_steps
         levels = np.empty((len(probabilities), n_steps, self._n_channels))
         alive, trusted = np.ones(self._samples, bool), None
         per_step = self._samples * max(len(self._z), self._n_channels)
         block = min(_BLOCK_STEPS, max(_LEAST_BLOCK_STEPS, _BLOCK_VALUES // per_step))
-        for done in range(0, n_steps, block):
-            stop = min(done + block, n_steps)
-            pushes = self._pushes(stop - done, None if driving is None else driving[done:stop])
-            states = advance(self._architecture, self._params, self._z, stop - done, pushes)
+        for begun in range(0, all_steps, block):
+            stop = min(begun + block, all_steps)
+            pushes = self._pushes(stop - begun, None if driving is None else driving[begun:stop])
+            states = advance(self._architecture, self._params, self._z, stop - begun, pushes)
             self._z = states[-1]
-            embedded = np.ascontiguousarray(
-                self._observe(states.swapaxes(1, 2))[..., : self._n_channels].swapaxes(1, 2)
-            )
+            shown, done = self._shown(states)[max(0, self._lead - begun) :], max(0, begun - self._lead)
+            if not len(shown):
+                continue
+            embedded = np.ascontiguousarray(self._observe(shown.swapaxes(1, 2))[..., : self._n_channels].swapaxes(1, 2))
             values = embedded * self._series["std"][:, None] + self._series["mean"][:, None]
             if not (alive.all() and embedded.max() < _DIVERGED and embedded.min() > -_DIVERGED):
                 alive = self._strike(done, embedded, values, alive)
             if trusted is None:
                 wide = ~((values.std(axis=2) / self._width()).max(axis=-1) <= _TRUSTED_SPREAD)
                 trusted = done + int(wide.argmax()) if wide.any() else None
-            levels[:, done:stop] = _quantiles(values + self._noise, probabilities)
+            values = values + self._noise
+            if contamination is not None:
+                values = values + contamination[done : done + len(values), :, None]
+            levels[:, done : done + len(values)] = _quantiles(values, probabilities)
         self._n_gone = int((~alive).sum())
         return levels, n_steps if trusted is None else trusted
 
@@ -113,8 +146,8 @@ class Ensemble:
             pushes = driven.astype(self._dtype)[..., None]
         if not self._step_std.any():
             return pushes
-        into_latent = self._encode(np.eye(self._n_observed)) - self._encode(np.zeros((1, self._n_observed)))
-        kicks = _mirrored((self._normals(n_steps) * self._step_std) @ into_latent, self._samples, self._dtype)
+        errors = (self._normals(n_steps) * self._step_std) @ self._into_latent()
+        kicks = _mirrored(errors, self._samples, self._dtype)
         return kicks if pushes is None else np.add(kicks, pushes, out=kicks)
 
     def _width(self) -> np.ndarray:

@@ -58,6 +58,7 @@ class TrainOptions(SeriesJobOptions, total=False):
     observation: Mapping[str, Any]
     forcing: Mapping[str, Any] | Auto
     input_channels: Sequence[str]
+    nuisance_channels: Sequence[str]
     embedding_lags: Sequence[int] | Auto
     sequence_length: int | Auto
     batch_size: int
@@ -105,7 +106,10 @@ class ForecastOptions(TypedDict, total=False):
     start_index: int
     context: Any
     context_time_start: float
+    context_inputs: Any
+    context_nuisance: Any
     inputs: Any
+    nuisance: Any
     quantiles: Sequence[float]
     samples: int
     seed: int

@@ -18,24 +18,27 @@ import numpy as np
 
 from attractor_client import _safetensors
 from attractor_client._ensemble import Ensemble
+from attractor_client._filters import CONTEXT
 from attractor_client._maps import MAPS
 from attractor_client.errors import DataError
 from attractor_client.results import Forecast, ForecastStart, Predictability
 
-_FORMATS = ("attractor-model/1", "attractor-model/2")
+_FORMATS = ("attractor-model/1", "attractor-model/2", "attractor-model/3")
 _FROM_A_FILE = Predictability(reason="it is unknown to a model that was read from a file")
 
 
 @dataclass(frozen=True, eq=False)
 class LocalModel:
-    """z_t = F(z_{t-1}) + C s_t, x_t = observe(z_t): N channels, L lags, N_e = N L observed coordinates, K inputs.
+    """z_t = F(z_{t-1}) + C s_t, x_t = observe(z_t) + J r_t: N channels, L lags, N_e = N L observed coordinates, K inputs, P of nuisance.
 
-    `tensors` as in the file: `map.*` the parameters of F, `observation.*`, `series.*` (scaling and errors), `inputs.*`.
+    `tensors` as in the file: `map.*` the parameters of F, `observation.*`, `series.*` (scaling and errors), `inputs.*`, `nuisance.*`,
+    `filter.*` of a convolutional model, which observes what a kernel shows of the states.
     """
 
     architecture: str
     channels: list[str]
     input_channels: list[str]
+    nuisance_channels: list[str]
     lags: list[int]
     dt: float
     time_unit: str
@@ -56,6 +59,7 @@ class LocalModel:
             architecture=header["architecture"],
             channels=header["channels"],
             input_channels=header.get("input_channels", []),
+            nuisance_channels=header.get("nuisance_channels", []),
             lags=header["lags"],
             dt=header["dt"],
             time_unit=header["time_unit"],
@@ -75,7 +79,13 @@ class LocalModel:
     @property
     def context_steps(self) -> int:
         """Rows of observations that a forecast needs."""
-        return self.lags[-1] + 1
+        kernel = self.tensors.get("filter.kernel")
+        return self.lags[-1] + 1 if kernel is None else CONTEXT * len(kernel)
+
+    @property
+    def lead(self) -> int:
+        """Rows at the end of a context of which a convolutional model knows too little: it starts that much earlier."""
+        return int(self.tensors["filter.cut"][1]) if "filter.cut" in self.tensors else 0
 
     def forecast(
         self,
@@ -85,25 +95,34 @@ class LocalModel:
         horizon_lyapunov_times: float | None = None,
         time_start: float = 0.0,
         inputs: Any = None,
+        nuisance: Any = None,
+        context_inputs: Any = None,
+        context_nuisance: Any = None,
         quantiles: Sequence[float] = (0.05, 0.95),
         samples: int = 100,
         seed: int = 0,
     ) -> Forecast:
         """Median and quantiles of the steps that follow `context`, (L, N) in the series' own units, L >= context_steps.
 
-        `inputs` (horizon, K): future values of the input channels of a model that has them. `time_start`: the time of the
+        `inputs` (horizon, K): future values of the input channels of a model that has them. `nuisance` (horizon, P): those of the
+        nuisance channels; None forecasts the signal alone. `context_nuisance` (L, P) and, of a convolutional model with inputs,
+        `context_inputs` (L, K): the same of the context's rows. `time_start`: the time of the
         context's first row. One free run: `samples=1`. Raises DataError for what cannot be used.
         """
         rows = _table(context, self.channels, "context")
         if len(rows) < self.context_steps:
             raise DataError(f"The model needs {self.context_steps} rows to start from; there are {len(rows)}.")
         n_steps = self._horizon(horizon_steps, horizon_lyapunov_times)
-        driving = self._driving(inputs, n_steps)
+        driving = self._driving(inputs, n_steps, context_inputs, len(rows))
+        past = self._contamination(context_nuisance, len(rows), "context_nuisance", needed=True)
+        future = self._contamination(nuisance, n_steps, "nuisance", needed=False)
+        if past is not None:
+            rows = rows - past
         if samples < 1:
             raise DataError("samples must be at least 1.")
         last = rows[len(rows) - self.context_steps :]
         ensemble = Ensemble(self.architecture, self.tensors, self.channels, self.lags, last, samples, seed)
-        levels, trusted = ensemble.run(n_steps, driving, [0.5, *quantiles])
+        levels, trusted = ensemble.run(n_steps, driving, [0.5, *quantiles], future)
         start = time_start + len(rows) * self.dt
         return Forecast(
             start=ForecastStart(None, start),
@@ -129,8 +148,25 @@ class LocalModel:
             raise DataError(f"There is no Lyapunov time ({self.predictability.reason}); give horizon_steps instead.")
         return max(1, round(lyapunov_times * self.predictability.time / math.log(2) / self.dt))
 
-    def _driving(self, inputs: Any, n_steps: int) -> np.ndarray | None:
-        """Standardised inputs, (n_steps, K); None for a model without."""
+    def _contamination(self, nuisance: Any, n_rows: int, what: str, *, needed: bool) -> np.ndarray | None:
+        """J r of these rows in the channels' own units, (n_rows, N); None where there is none, or none is known."""
+        if not self.nuisance_channels:
+            if nuisance is not None:
+                raise DataError(f"The model has no nuisance channels; leave {what} away.")
+            return None
+        names = ", ".join(self.nuisance_channels)
+        if nuisance is None:
+            if needed:
+                raise DataError(f"The observations hold {names}: {what} needs {n_rows} rows of them, one for each.")
+            return None
+        values = _table(nuisance, self.nuisance_channels, what)
+        if len(values) != n_rows:
+            raise DataError(f"{what} needs {n_rows} rows of {names}, not {len(values)}.")
+        standardised = (values - self.tensors["nuisance.mean"]) / self.tensors["nuisance.std"]
+        return standardised @ self.tensors["observation.J"].T * self.tensors["series.std"]
+
+    def _driving(self, inputs: Any, n_steps: int, earlier: Any, n_rows: int) -> np.ndarray | None:
+        """Standardised inputs, (lead + n_steps, K); None for a model without."""
         if not self.input_channels:
             if inputs is not None:
                 raise DataError("The model has no input channels; leave inputs away.")
@@ -141,6 +177,14 @@ class LocalModel:
         values = _table(inputs, self.input_channels, "inputs")
         if len(values) != n_steps:
             raise DataError(f"The forecast has {n_steps} steps and needs as many rows of {names}, not {len(values)}.")
+        if self.lead:
+            if earlier is None or len(earlier) != n_rows:
+                raise DataError(
+                    f"A convolutional model driven by {names} needs them in the context's rows too: context_inputs."
+                )
+            values = np.concatenate(
+                [_table(earlier, self.input_channels, "context_inputs")[n_rows - self.lead :], values]
+            )
         return (values - self.tensors["inputs.mean"]) / self.tensors["inputs.std"]
 
 

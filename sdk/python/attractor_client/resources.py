@@ -180,7 +180,8 @@ class _Model(ModelFields, _Resource):
         """Forecast from the end of a stored series (default: the model's own), from `start_index` in it, or from `context`.
 
         `horizon_steps` or `horizon_lyapunov_times`; `context` (L, N) recent rows, `inputs` (horizon, K) future values of
-        the input channels, both as arrays. A long one becomes a job, which is waited for.
+        the input channels, `nuisance` (horizon, P) of the nuisance channels, `context_inputs` and `context_nuisance` those of the
+        context's rows, all as arrays. A long one becomes a job, which is waited for.
         """
         return (yield from calls.forecast(self._policy, self.id, series, timeout, options))
 

@@ -381,5 +381,6 @@ class ModelFields:
     artifacts: list[Artifact]
     analysis_id: str | None = None
     input_channels: list[str] = field(default_factory=list)
+    nuisance_channels: list[str] = field(default_factory=list)
     lags: list[int] = field(default_factory=lambda: [0])
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
