@@ -77,8 +77,9 @@ def surrogate_test(
 
     segments (T_i, N); a flow is thinned to about 12 samples per period, the longest segment is used, cut where its ends
     fit (a jump between them would be a feature that surrogates cannot have). `delay` in steps and `n_lags` are of the
-    delay vectors of one channel; several channels are taken as they are. None for fewer than 200 rows (after thinning) or a stretch that does not vary. A rejection says that the
-    series is not stationary linear noise: nonlinear, or not stationary. It is not a proof of chaos.
+    delay vectors of one channel; several channels are taken as they are. None for fewer than 200 rows (after thinning) or
+    a stretch that does not vary. A rejection says that the series is not stationary linear noise: nonlinear, or not
+    stationary. It is not a proof of chaos.
     """
     every = max(1, round(period_steps / SAMPLES_PER_PERIOD)) if is_flow else 1
     longest = max(segments, key=len)
