@@ -29,6 +29,8 @@ from api.keys.endpoints import router as keys
 from api.metrics import Exposition
 from api.middleware import Envelope
 from api.models.endpoints import router as models
+from api.models.imports import MAX_BODY_BYTES
+from api.models.imports import router as imports
 from api.models.service import make_loader
 from api.origins import OtherPages
 from api.reports.endpoints import router as reports
@@ -159,5 +161,8 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
     )
     for router in routers:
         documents.include_router(router)
+    models_in = APIRouter(max_body_size=MAX_BODY_BYTES)
+    models_in.include_router(imports)
     app.include_router(uploads)
+    app.include_router(models_in)
     app.include_router(documents)

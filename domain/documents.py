@@ -79,9 +79,10 @@ class ModelOut(Document):
     """A trained model: what it is, how it was trained, how good it is on held-out data."""
 
     id: str
-    series_id: str
+    origin: Literal["trained", "imported"] = Field(default="trained", description="By a job here, or from a file.")
+    series_id: str | None = Field(description="What it learned from; null for an imported model.")
     analysis_id: str | None = Field(default=None, description="Analysis that tuned the forcing, if any.")
-    job_id: str
+    job_id: str | None = Field(description="null for an imported model.")
     created_at: Instant
     architecture: str
     latent_dim: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ import numpy as np
 from hand_made import lozi
 
 from domain.base import Measure, Quantity
-from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, artifact_href
+from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, artifact_href, summary
 from domain.ids import new_id
 from domain.jobs import JobError
 from domain.results import (
@@ -26,6 +27,7 @@ from domain.results import (
 )
 from domain.series import ChannelProfile, Segment, SeriesProfile, SeriesSpec
 from models import TrainedModel
+from models.cards import card
 from store import jobs, leases, results, series
 from store.blobs import Blobs
 from store.database import Database
@@ -181,16 +183,6 @@ def _report() -> ReconstructionReport:
 def _model_rows(
     blobs: Blobs, trained: TrainedModel, series_id: str, analysis_id: str, model_id: str
 ) -> tuple[ModelRow, list[ArtifactRow]]:
-    files = [
-        (MODEL_WEIGHTS, "application/octet-stream", trained.to_safetensors()),
-        (MODEL_CARD, "application/json", b'{"architecture": "shplrnn"}'),
-    ]
-    artifacts = []
-    for name, media_type, data in files:
-        blob = blobs.put(data)
-        artifacts.append(
-            ArtifactRow(model_id=model_id, name=name, media_type=media_type, sha256=blob.sha256, n_bytes=blob.n_bytes)
-        )
     document = ModelOut(
         id=model_id,
         series_id=series_id,
@@ -210,17 +202,26 @@ def _model_rows(
         time_unit=trained.time_unit,
         training=_history(),
         report=_report(),
-        artifacts=[
-            Artifact(
-                name=a.name,
-                media_type=a.media_type,
-                bytes=a.n_bytes,
-                sha256=a.sha256,
-                href=artifact_href(model_id, a.name),
-            )
-            for a in artifacts
-        ],
+        artifacts=[],
     )
+    weights = trained.to_safetensors()
+    described = card(summary("model", document.model_dump(mode="json", exclude={"artifacts"})), trained, weights, None)
+    files = [
+        (MODEL_WEIGHTS, "application/octet-stream", weights),
+        (MODEL_CARD, "application/json", json.dumps(described).encode()),
+    ]
+    artifacts = []
+    for name, media_type, data in files:
+        blob = blobs.put(data)
+        artifacts.append(
+            ArtifactRow(model_id=model_id, name=name, media_type=media_type, sha256=blob.sha256, n_bytes=blob.n_bytes)
+        )
+    document.artifacts = [
+        Artifact(
+            name=a.name, media_type=a.media_type, bytes=a.n_bytes, sha256=a.sha256, href=artifact_href(model_id, a.name)
+        )
+        for a in artifacts
+    ]
     row = ModelRow(
         id=model_id,
         series_id=series_id,

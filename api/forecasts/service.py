@@ -108,7 +108,10 @@ def series_for(
 
     `with_inputs`: its input channels too.
     """
-    wanted = series_id or model.series_id or ""
+    wanted = series_id or model.series_id
+    if wanted is None:
+        detail = "The model was imported and has no series of its own: name one, or send context along with a forecast."
+        raise NotFound(detail, [ErrorItem(pointer="/series_id", detail=detail)])
     if not is_id(wanted, "series"):
         raise NotFound(f"There is no series {wanted[:60]!r}.", [ErrorItem(pointer="/series_id")])
     row = stored_series.get(session, wanted, tenant=tenant)

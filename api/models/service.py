@@ -9,9 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from domain.documents import MODEL_WEIGHTS
-from domain.errors import NotFound
+from domain.errors import NotFound, Unprocessable
 from domain.results import LyapunovSpectrum, Predictability
 from dynamics.forecast_inputs import predictability_of
+from models.onnx_export import ENCODER, STEP, CannotExport, export_encoder, export_step
 from models.trained import TrainedModel
 from store import results
 from store.blobs import Blobs
@@ -27,6 +28,13 @@ class LoadedModel:
     series_id: str | None
     trained: TrainedModel
     predictability: Predictability
+
+
+class NotExportable(Unprocessable):
+    code, title = "not_exportable", "The model has no such form"
+
+
+GRAPHS = {STEP: export_step, ENCODER: export_encoder}
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,15 @@ def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoade
         return load(tenant, model_id)
 
     return load_existing
+
+
+def graph(services_load: ModelLoader, tenant: str, model_id: str, name: str) -> bytes:
+    """An ONNX graph of a model, made when it is asked for: the same model gives the same bytes."""
+    model = services_load(tenant, model_id).trained
+    try:
+        return GRAPHS[name](model)
+    except CannotExport as error:
+        raise NotExportable(str(error)) from error
 
 
 def artifact(database: Database, blobs: Blobs, tenant: str, model_id: str, name: str) -> ArtifactFile:

@@ -219,7 +219,7 @@ def _provenance(found: Gathered) -> list[Block]:
     model = found.model
     kept = [str(s["seed"]) for s in model["training"]["seeds"] if s["kept"]]
     facts = [
-        ("Series", model["series_id"] or "deleted"),
+        ("Series", model["series_id"] or "none: the model was imported"),
         ("Analysis", model["analysis_id"] or "none"),
         ("Job", model["job_id"] or "none"),
         ("Seeds", f"{(model['training'].get('settings') or {}).get('seed', 'unknown')} of the job; run {', '.join(kept) or 'none'} was kept"),

@@ -128,6 +128,34 @@ def download_model(
         )
 
 
+@models_app.command("export")
+def export_model(
+    id: ModelId,
+    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder.")] = Path("model"),
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Save all forms of a model: safetensors and its card, from which it can be imported, and ONNX graphs."""
+    with session(url, key, as_json=False) as now:
+        for path in now.client.model(id).export(output):
+            now.out.print(f"{path}: {path.stat().st_size:,} bytes", highlight=False)
+
+
+@models_app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="model.safetensors.")],
+    card: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="model.json, with its history and its report.")
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a model back from its files, for forecasts and evaluations."""
+    with session(url, key, as_json) as now:
+        show_result(now, now.client.import_model(file, card))
+
+
 @models_app.command("report")
 def report_model(
     id: ModelId,

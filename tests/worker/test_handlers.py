@@ -235,6 +235,10 @@ def test_a_model_comes_with_its_files(stock, science, run, blobs):
         {"kind": "gtf", "alpha": 0.25},
         lozi().map.citation,
     )
+    assert card["weights"]["sha256"] == stored[MODEL_WEIGHTS].sha256
+    assert card["data"]["series_id"] == stock.series_id
+    assert len(card["data"]["content_hash"]) == 64
+    assert card["equations"][0] == "z_t = A z_{t-1} + W1 relu(W2 z_{t-1} + h2) + h1"
     assert (model.n_parameters, model.architecture) == (stock.trained.n_parameters, "shplrnn")
 
 

@@ -16,6 +16,7 @@ from dynamics.evaluation import evaluate
 from dynamics.lyapunov import analyze
 from dynamics.reporting import Reporter
 from dynamics.training import train
+from models.cards import card
 from models.trained import TrainedModel
 from store.tables import ArtifactRow, ModelRow
 from worker.context import Context, Outcome
@@ -167,10 +168,12 @@ def _save(
         report=report,
         artifacts=[],
     )
-    card = summary("model", document.model_dump(mode="json", exclude={"artifacts"})) | {"citation": model.map.citation}
+    weights = model.to_safetensors()
+    described = summary("model", document.model_dump(mode="json", exclude={"artifacts"}))
+    data = {"series_id": given.row.id, "content_hash": given.row.content_hash}
     files = [
-        _artifact(context, model_id, MODEL_WEIGHTS, "application/octet-stream", model.to_safetensors()),
-        _artifact(context, model_id, MODEL_CARD, "application/json", _json(card)),
+        _artifact(context, model_id, MODEL_WEIGHTS, "application/octet-stream", weights),
+        _artifact(context, model_id, MODEL_CARD, "application/json", _json(card(described, model, weights, data))),
     ]
     document.artifacts = [
         Artifact(

@@ -7,6 +7,7 @@ import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ import numpy as np
 from attractor_client import _options as options_of
 from attractor_client._documents import build
 from attractor_client._following import follow
-from attractor_client._protocol import Policy, Request, Steps, call
+from attractor_client._protocol import File, Policy, Request, Steps, call
 from attractor_client._series import as_table, as_upload
-from attractor_client.errors import JobFailed
+from attractor_client.errors import DataError, JobFailed
 from attractor_client.results import Event, Forecast, JobProblem, JobState, Predictability
 
 _SERIES_ID = re.compile(r"ser_[0-9a-f]{32}")
@@ -34,6 +35,23 @@ def upload(
     """The document of the series that the data are, or have been since they were first sent."""
     files, form = as_upload(data, fields, channels)
     request = Request("POST", "/v1/series", form=form, files=files)
+    seconds = max(policy.timeout, UPLOAD_SECONDS) if timeout is None else timeout
+    return (yield from call(policy, request, seconds)).document
+
+
+def import_model(
+    policy: Policy, path: str | Path, card: str | Path | None, timeout: float | None
+) -> Steps[dict[str, Any]]:
+    """The document of a model that comes in from its file, with its card if there is one."""
+    parts = {"file": (path, "application/octet-stream"), "card": (card, "application/json")}
+    files = []
+    for part, (given, media_type) in parts.items():
+        if given is None:
+            continue
+        if not Path(given).is_file():
+            raise DataError(f"There is no file {str(given)!r}.")
+        files.append(File(Path(given).name, media_type, Path(given), part))
+    request = Request("POST", "/v1/models", files=files, repeatable=False)
     seconds = max(policy.timeout, UPLOAD_SECONDS) if timeout is None else timeout
     return (yield from call(policy, request, seconds)).document
 

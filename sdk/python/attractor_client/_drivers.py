@@ -43,7 +43,7 @@ def _arguments(request: Request, stack: ExitStack) -> dict[str, Any]:
         arguments["json"] = request.json
     if request.files:
         arguments["data"] = dict(request.form or {})
-        arguments["files"] = [("file", (file.name, _body(file, stack), file.media_type)) for file in request.files]
+        arguments["files"] = [(file.part, (file.name, _body(file, stack), file.media_type)) for file in request.files]
     return arguments
 
 

@@ -36,6 +36,7 @@ class File:
     name: str
     media_type: str
     content: bytes | Path
+    part: str = "file"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, Unpack
 from urllib.parse import quote
 
@@ -220,6 +221,14 @@ class _Calls(FigureCalls, WebhookCalls):
     def model(self, id: str) -> Steps[Any]:
         """One model."""
         return (yield from self._read("model", f"/v1/models/{id}"))
+
+    @_model
+    def import_model(
+        self, path: str | Path, card: str | Path | None = None, *, timeout: float | None = None
+    ) -> Steps[Any]:
+        """Bring a model back: the `model.safetensors` that was downloaded, and its card `model.json`, with which it has its
+        history and its report. Raises InvalidRequest and UnsupportedFormat, which say what is wrong with the file."""
+        return self._make("model", (yield from calls.import_model(self._policy, path, card, timeout)))
 
     @_all_models
     def models(self, *, series_id: str | None = None, limit: int | None = None) -> Steps[None]:

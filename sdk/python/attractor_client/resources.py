@@ -19,7 +19,7 @@ from attractor_client._operations import Async, Bound, Listing, Operation, Sync,
 from attractor_client._options import EvaluateOptions, ForecastOptions
 from attractor_client._progress import reporter
 from attractor_client._protocol import Item, Request, Steps, call
-from attractor_client.errors import JobCanceled, JobFailed
+from attractor_client.errors import InvalidRequest, JobCanceled, JobFailed
 from attractor_client.local import LocalModel
 from attractor_client.results import (
     Evaluation,
@@ -201,6 +201,24 @@ class _Model(ModelFields, _Resource):
             Path(path).write_bytes(data)
         model = LocalModel.from_bytes(data)
         return dataclasses.replace(model, predictability=self._predictability(model))
+
+    @operation
+    def export(self, folder: str | Path, *, timeout: float | None = None) -> Steps[list[Path]]:
+        """Write all forms of the model into a folder: model.safetensors and its card model.json, from which it can be imported
+        again, and the ONNX graphs model.onnx and encoder.onnx, unless it has something that graphs do not. Answers the paths."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name in (_WEIGHTS, "model.json", "model.onnx", "encoder.onnx"):
+            try:
+                reply = yield from call(self._policy, Request("GET", f"/v1/models/{self.id}/artifacts/{name}"), timeout)
+            except InvalidRequest as error:
+                if error.code != "not_exportable":
+                    raise
+                continue
+            written.append(folder / name)
+            written[-1].write_bytes(reply.content)
+        return written
 
     def _predictability(self, model: LocalModel) -> Predictability:
         """As the service has it: of the larger of the model's own exponent and the one measured in its data."""

@@ -367,8 +367,8 @@ class ModelFields:
     """A trained model; it never changes."""
 
     id: str
-    series_id: str
-    job_id: str
+    series_id: str | None
+    job_id: str | None
     created_at: datetime
     architecture: str
     latent_dim: int
@@ -380,6 +380,7 @@ class ModelFields:
     report: Report
     artifacts: list[Artifact]
     analysis_id: str | None = None
+    origin: str = "trained"
     input_channels: list[str] = field(default_factory=list)
     nuisance_channels: list[str] = field(default_factory=list)
     lags: list[int] = field(default_factory=lambda: [0])
