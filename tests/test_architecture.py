@@ -142,3 +142,11 @@ def test_test_files_have_unique_names_and_make_no_packages():
     names = [path.name for path in tests if path.name.startswith("test_")]
     assert len(names) == len(set(names))
     assert not [path for path in tests if path.name == "__init__.py"]
+
+
+def test_the_page_names_all_its_modules_at_once():
+    """Without it the browser asks for them import by import, one round after the other."""
+    named = re.findall(r'rel="modulepreload" href="([^"]+)"', (ROOT / "web" / "index.html").read_text())
+    scripts = {path.name for path in tracked("web/*.js")} - {"app.js", "theme.js"}  # these two are in script elements
+    assert set(named) == scripts
+    assert len(named) == len(scripts)

@@ -1,6 +1,6 @@
 // The curves of a stored series, however long: the service thins them and keeps every extreme, a chosen stretch is asked for anew.
 import { authorizedFetch } from "./session.js";
-import { el, num, problemBox } from "./dom.js";
+import { count, el, problemBox } from "./dom.js";
 import { curves, plot } from "./plot.js";
 
 const SHOWN_CHANNELS = 6;
@@ -29,6 +29,20 @@ function marksOf(series, data, dt) {
     const least = ((data.time[data.time.length - 1] - data.time[0]) || 1) * 0.002;
     return at === null ? null : { from: at - Math.max(dt / 2, least), to: at + Math.max(dt / 2, least) };
   })).filter(Boolean);
+}
+
+/** One channel of the rows; the line breaks where another recording begins. */
+function curve({ time, values, recording }, k) {
+  const [x, y] = [[], []];
+  values.forEach((row, i) => {
+    if (recording && i && recording[i] !== recording[i - 1]) {
+      x.push(time[i]);
+      y.push(null);
+    }
+    x.push(time[i]);
+    y.push(row[k]);
+  });
+  return { x, y };
 }
 
 /** The browser as an element; answers it at once and fills it when the first rows are there. */
@@ -73,13 +87,13 @@ export function seriesBrowser(series, context) {
 
   function draw() {
     const marks = marksOf(series, data, collection ? 1 : series.dt);
-    const panels = data.channels.map((name, k) => ({ label: name, marks, lines: [{ x: data.time, y: data.values.map((row) => row[k]) }] }));
+    const panels = data.channels.map((name, k) => ({ label: name, marks, lines: [curve(data, k)] }));
     const description = curves({ panels, xLabel, height: 130 });
     paper.className = "";
     paper.removeAttribute("aria-busy");
     paper.replaceChildren(plot(description, { onZoom: (range) => load(...rowsIn(range)), titled: false }));
-    const thinned = data.decimation ? `; drawn from ${num(data.decimation.kept, 9)} of them, every smallest and largest value kept` : "";
-    where.textContent = `Steps ${num(start, 9)} to ${num(stop, 9)} of ${num(total, 9)}${thinned}.`;
+    const thinned = data.decimation ? `; drawn from ${count(data.decimation.kept)} of them, every smallest and largest value kept` : "";
+    where.textContent = `Steps ${count(start)} to ${count(stop)} of ${count(total)}${thinned}.`;
   }
 
   /** The rows between two times. */

@@ -50,8 +50,11 @@ export function interval(ci, level) {
   return `${num(ci[0])} … ${num(ci[1])}${level ? ` (${Math.round(level * 100)} %)` : ""}`;
 }
 
+/** How many: every digit, in groups of three. */
+export const count = (n) => (n === null || n === undefined ? "–" : n.toLocaleString("en"));
+
 export function plural(n, word) {
-  return `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+  return `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 }
 
 /** Seconds as "8 s", "2 min 5 s", "1 h 4 min". */

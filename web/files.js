@@ -1,6 +1,6 @@
 // Everything that can be taken along: weights, documents, figures, data, forecasts.
 import { get } from "./api.js";
-import { el, num, table, when } from "./dom.js";
+import { count, el, table, when } from "./dom.js";
 import { downloadLink } from "./download.js";
 import { figureFiles, figuresOf } from "./figures.js";
 
@@ -30,8 +30,8 @@ export async function filesCard(model, analysis, series) {
       {},
       el("h2", {}, "Data and forecasts"),
       table(["What", "Rows", "Files"], [
-        ...(series ? [[series.name || series.id, num(series.profile.n_steps, 9), tableFiles(`/v1/series/${series.id}/data`, series.id)]] : []),
-        ...forecasts.map((f) => [el("a", { href: `#${f.id}` }, `Forecast of ${when(f.created_at)}`), num(f.horizon_steps, 9), tableFiles(`/v1/forecasts/${f.id}`, f.id)]),
+        ...(series ? [[series.name || series.id, count(series.profile.n_steps), tableFiles(`/v1/series/${series.id}/data`, series.id)]] : []),
+        ...forecasts.map((f) => [el("a", { href: `#${f.id}` }, `Forecast of ${when(f.created_at)}`), count(f.horizon_steps), tableFiles(`/v1/forecasts/${f.id}`, f.id)]),
       ], "Data and forecasts", true),
     ),
     await figureTable([["Figures of the model", `/v1/models/${model.id}`], ...(analysis ? [["Figures of the analysis", `/v1/analyses/${analysis.id}`]] : [])]),

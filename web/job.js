@@ -1,6 +1,6 @@
 // A job: live while it runs; afterwards its result, or the reason why there is none.
 import { followJob, get, post, TERMINAL } from "./api.js";
-import { duration, el, num, problemBox } from "./dom.js";
+import { count, duration, el, num, problemBox } from "./dom.js";
 import { analysisView } from "./analysis.js";
 import { evaluationView } from "./evaluation.js";
 import { forecastView } from "./forecast.js";
@@ -147,7 +147,7 @@ function remaining({ progress, started_at: startedAt }) {
 
 function metrics({ progress, attempt, max_attempts: maxAttempts }) {
   const parts = [];
-  if (progress.total_steps) parts.push(`update ${num(progress.step, 9)} of ${num(progress.total_steps, 9)}`);
+  if (progress.total_steps) parts.push(`update ${count(progress.step)} of ${count(progress.total_steps)}`);
   for (const [name, value] of Object.entries(progress.metrics)) parts.push(`${name.replaceAll("_", " ")} ${num(value)}`);
   if (attempt > 1) parts.push(`attempt ${attempt} of ${maxAttempts}`);
   return parts.join(" · ");

@@ -1,6 +1,6 @@
 // Lists of series, jobs and models, newest first; jobs by state and kind, models to be compared.
 import { get } from "./api.js";
-import { el, num, problemBox, table, when, withUnit } from "./dom.js";
+import { count, el, num, problemBox, table, when, withUnit } from "./dom.js";
 
 const STATUSES = ["queued", "running", "pausing", "paused", "canceling", "succeeded", "failed", "canceled"];
 const KINDS = ["reconstruct", "lyapunov", "train", "evaluate", "forecast"];
@@ -10,7 +10,7 @@ export const LISTS = {
     title: "Series",
     path: "/v1/series",
     head: ["Name", "Steps", "Channels", "Every", "Uploaded"],
-    row: (s) => [link(s.id, s.name), num(s.profile.n_steps, 9), num(s.profile.n_channels), withUnit(s.dt, s.time_unit), when(s.created_at)],
+    row: (s) => [link(s.id, s.name), count(s.profile.n_steps), num(s.profile.n_channels), withUnit(s.dt, s.time_unit), when(s.created_at)],
     empty: "No series yet.",
   },
   jobs: {
@@ -25,7 +25,7 @@ export const LISTS = {
     title: "Models",
     path: "/v1/models",
     head: ["Compare", "Model", "Reconstruction", "d_stsp", "d_h", "Parameters", "Made"],
-    row: (m) => [tick(m), link(m.id, `${m.architecture} ${m.id.slice(-6)}`), el(`span.badge.${m.report.verdict}`, {}, m.report.verdict), num(m.report.d_stsp.value), num(m.report.d_h.value), num(m.n_parameters, 9), when(m.created_at)],
+    row: (m) => [tick(m), link(m.id, `${m.architecture} ${m.id.slice(-6)}`), el(`span.badge.${m.report.verdict}`, {}, m.report.verdict), num(m.report.d_stsp.value), num(m.report.d_h.value), count(m.n_parameters), when(m.created_at)],
     empty: "No models yet.",
   },
 };

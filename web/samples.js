@@ -1,6 +1,6 @@
 // Systems whose dynamics are known, one click away, for who brings no data.
 import { get, post } from "./api.js";
-import { el, num, problemBox } from "./dom.js";
+import { count, el, num, problemBox } from "./dom.js";
 import { credentials } from "./session.js";
 
 const KIND = { flow: "flow", map: "map", dde: "delay equation" };
@@ -21,7 +21,7 @@ export function samplesCard(context) {
       "article",
       {},
       el("h3", {}, title),
-      el("p.fine", {}, `${KIND[kind] ?? kind}, ${channels.length === 1 ? "one channel" : `${channels.length} channels`}, ${num(defaults.steps, 9)} steps, ${num(100 * defaults.noise)} % noise`),
+      el("p.fine", {}, `${KIND[kind] ?? kind}, ${channels.length === 1 ? "one channel" : `${channels.length} channels`}, ${count(defaults.steps)} steps, ${num(100 * defaults.noise)} % noise`),
       el("p", {}, expect),
       el("details", {}, el("summary", {}, "Equations"), equations.map((line) => el("p", {}, el("code", {}, line))), el("p.fine", {}, `λ₁ = ${num(known.exponents[0])} ${known.unit}: ${known.source}`)),
       button,

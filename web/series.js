@@ -11,7 +11,8 @@ const SHOWN_ROWS = 8; // rows named by the audit that are shown with their neigh
 export async function seriesView(context, id) {
   const series = await get(`/v1/series/${id}`);
   const { profile } = series;
-  const found = await auditCard(series);
+  const curves = seriesBrowser(series, context); // asks for its rows at once
+  const [found, start, before] = await Promise.all([auditCard(series), startForm(context, series), resultsCard(id)]);
   const serious = profile.issues.some((issue) => issue.severity !== "info");
   const recordings = profile.recordings?.length ? ` in ${plural(profile.recordings.length, "recording")}` : "";
   return el(
@@ -21,10 +22,10 @@ export async function seriesView(context, id) {
     el("h1", {}, series.name || id),
     el("p", {}, `${plural(profile.n_steps, "step")} of ${plural(profile.n_channels, "channel")}${recordings}, one every ${withUnit(series.dt, series.time_unit)}; ${withUnit(profile.duration, series.time_unit)} in all.`),
     serious ? found : null,
-    await startForm(context, series),
-    el("section.card", {}, el("h2", {}, "The series"), seriesBrowser(series, context), el("p.fine", {}, "Download: ", tableFiles(`/v1/series/${id}/data`, id))),
+    start,
+    el("section.card", {}, el("h2", {}, "The series"), curves, el("p.fine", {}, "Download: ", tableFiles(`/v1/series/${id}/data`, id))),
     serious ? null : found,
-    await resultsCard(id),
+    before,
   );
 }
 
