@@ -11,14 +11,16 @@ import argparse
 import asyncio
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import deployment
 import httpx
 import numpy as np
+import psutil
 from deployment import Deployment
-from fleet import SETTINGS, memory, stream
+from fleet import SETTINGS, stream
 from upload import machine
 
 SAMPLE_SECONDS = 10.0
@@ -28,6 +30,26 @@ def a_series(url: str) -> str:
     rows = np.random.default_rng(0).normal(size=(1000, 3)).tolist()
     answer = httpx.post(f"{url}/v1/series", json={"values": rows, "dt": 0.01, "time_unit": "s"}, trust_env=False)
     return str(answer.raise_for_status().json()["id"])
+
+
+def memory(made: Deployment) -> dict[str, float]:
+    """Resident mebibytes of every process that stays: the API, each worker, and the one that its jobs are forked from."""
+    found = {}
+    for process in (made.api, *made.workers):
+        lasting = {process.name: process.process.pid}
+        lasting |= {
+            f"{process.name}, template": p.pid for p in process.descendants() if _parent(p) == process.process.pid
+        }
+        for name, pid in lasting.items():
+            with suppress(psutil.NoSuchProcess):
+                found[name] = round(psutil.Process(pid).memory_info().rss / 2**20, 2)
+    return found
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return None
 
 
 async def one_job(client: httpx.AsyncClient, url: str, series_id: str) -> str | None:
@@ -48,7 +70,8 @@ async def soak(made: Deployment, seconds: float, pause: float) -> dict[str, Any]
 
     def count(task: asyncio.Task[str | None]) -> None:
         under_way.discard(task)
-        status = str(task.exception() or task.result())
+        error = None if task.cancelled() else task.exception()
+        status = "not ended" if task.cancelled() else repr(error) if error else str(task.result())
         statuses[status] = statuses.get(status, 0) + 1
 
     begun = time.monotonic()
@@ -62,6 +85,10 @@ async def soak(made: Deployment, seconds: float, pause: float) -> dict[str, Any]
                 task.add_done_callback(count)
             await asyncio.sleep(pause)
         await asyncio.wait(under_way, timeout=120)
+        left = list(under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
     return {
         "jobs": statuses,
         "memory_mb": {str(round(at)): found for at, found in samples},
