@@ -21,6 +21,7 @@ TESTS = {
     "sum-of-exponents": "sum of exponents × period",
     "zero-exponent": "exponent nearest 0 × period",
     "surrogates": "distance from linear noise (σ)",
+    "stationarity": "neighbours in the other half of time",
     "correlation-dimension": "slope of the correlation sum",
     "method-agreement": "nearest other method (std. errors)",
 }

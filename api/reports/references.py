@@ -18,6 +18,7 @@ _METHODS = {
 _EVIDENCE = {
     "zero-one-test": "Gottwald & Melbourne 2009, On the implementation of the 0-1 test for chaos, SIAM J Appl Dyn Syst 8",
     "surrogates": "Theiler et al. 1992, Testing for nonlinearity in time series: the method of surrogate data, Physica D 58",
+    "stationarity": "Kennel 1997, Statistical test for dynamical nonstationarity in observed time-series data, Phys Rev E 56",
     "correlation-dimension": "Grassberger & Procaccia 1983, Characterization of strange attractors, Phys Rev Lett 50",
 }
 _OPTIMIZERS = {

@@ -16,7 +16,7 @@ from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.comparison import SOURCES, Setting, agreement, compare
 from dynamics.lyapunov.cross_checks import CrossChecks, cross_check
 from dynamics.lyapunov.divergence import Divergence
-from dynamics.lyapunov.embedding import DelayChoice, choose_delay, choose_dimension
+from dynamics.lyapunov.embedding import DelayChoice, embedding_of
 from dynamics.lyapunov.evidence import Recurrence, decay_ratio, recurrence, zero_one_test
 from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
@@ -80,70 +80,11 @@ def analyze(
     return _document(work, time_unit, spec, clock)
 
 
-def _embedding(
-    prepared: Prepared, modelled: Modelled, spec: LyapunovSpec, clock: Clock
-) -> tuple[Embedding, list[float | None], DelayChoice | None]:
-    states, stride = modelled.candidate.states, prepared.stride
-    if states.kind == "none":
-        kind = "principal-components" if prepared.projected else "none"
-        what = "principal components of the channels" if prepared.projected else "channels themselves"
-        reason = (
-            f"The {what} forecast themselves, to {np.exp(modelled.candidate.score):.2g} of their standard deviation."
-        )
-        reason = f"{reason} {modelled.why}".strip()
-        return Embedding(kind=kind, dimension=states.dimension, reason=reason), [], None
-    if prepared.n_channels > 1:
-        return _embedding_of_channels(prepared, modelled), [], None
-    period = prepared.sampling.period_steps
-    series = prepared.segments
-    if spec.embedding_delay == "auto":
-        choice = choose_delay(series, prepared.sampling.is_flow, period, clock)
-        delay, why = choice.steps, choice.reason
-    else:
-        choice = None
-        delay, why = max(1, round(int(spec.embedding_delay) / stride)), "delay as asked for"
-    dimension, why_m, shares = choose_dimension(series, delay, max(1, round(period)), clock)
-    if spec.embedding_dimension != "auto":
-        dimension, why_m = int(spec.embedding_dimension), "dimension as asked for"
-    how = (
-        f"{states.dimension} principal components of a window of {states.window_steps * stride} steps"
-        if states.kind == "principal-components"
-        else f"{states.dimension} delays of {states.delay * stride} step(s)"
-    )
-    counted = f" (counted in steps of {stride} rows)" if stride > 1 else ""
-    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction{counted}: {why}; {why_m}."
-    lags = [j * delay * stride for j in range(max(dimension, 1))]
-    return (
-        Embedding(
-            kind=states.kind,
-            dimension=states.dimension,
-            delay_steps=delay * stride,
-            lags=lags,
-            reason=reason,
-        ),
-        shares,
-        choice,
-    )
-
-
-def _embedding_of_channels(prepared: Prepared, modelled: Modelled) -> Embedding:
-    states, stride = modelled.candidate.states, prepared.stride
-    reason = (
-        f"{modelled.why} Exponents measured on {states.n_lags} values of each of {prepared.n_channels} "
-        f"{'principal components' if prepared.projected else 'channels'}, {states.delay * stride} step(s) apart, which forecast "
-        "held-out data best."
-    )
-    lags = [j * states.delay * stride for j in range(states.n_lags)]
-    return Embedding(
-        kind="delay", dimension=states.dimension, delay_steps=states.delay * stride, lags=lags, reason=reason
-    )
-
-
 def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: LyapunovSpec, clock: Clock) -> Work:
     """Evidence that does not rest on the model, then the verdict."""
     rng, fitted_seconds = np.random.default_rng([spec.seed, 2]), clock.elapsed
     segments, flow, period = prepared.segments, prepared.sampling.is_flow, prepared.sampling.period_steps
-    embedding, shares, delay = _embedding(prepared, modelled, spec, clock)
+    embedding, shares, delay = embedding_of(prepared, modelled, spec, clock)
     clock.tick(0.2)
     checks, fitted = cross_check(prepared, modelled, embedding, spec, clock), measured
     if checks.divergence is not None and _prefers_divergence(checks.divergence, modelled, measured, spec):
@@ -227,6 +168,7 @@ def _findings(
         zero_one=zero_one,
         dimension=checks.slope,
         surrogates=checks.surrogates,
+        mixing=checks.mixing,
         free_run=measured.free is not None,
         linear_best=best.is_linear,
         whole_spectrum=measured.source != "neighbour divergence",

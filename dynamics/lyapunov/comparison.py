@@ -151,7 +151,7 @@ def _divergence(fitted: Measured, checks: CrossChecks) -> _Estimate:
 
 def _local(checks: CrossChecks) -> _Estimate:
     found, how = checks.jacobians, "QR on local-linear Jacobians (Sano-Sawada)"
-    if found is None or not np.isfinite(found.exponents[0]):
+    if found is None or not np.isfinite(found.exponents[0] + found.errors[0]):
         said = (
             "Not run: too few states, or nothing left of the budget."
             if found is None

@@ -12,6 +12,7 @@ from domain.specs import LyapunovSpec
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.correlation import correlation_dimension, correlation_sum
 from dynamics.lyapunov.divergence import Divergence, diverge
+from dynamics.lyapunov.evidence import mixing
 from dynamics.lyapunov.local_jacobians import LocalJacobians, local_jacobians
 from dynamics.lyapunov.modelling import Modelled
 from dynamics.lyapunov.preparation import Prepared
@@ -36,6 +37,7 @@ class CrossChecks:
     plot: RecurrencePlot | None
     dimension: Quantity
     dimension_curve: dict[str, object]
+    mixing: float  # share of neighbours in the other half of time
     slope: float  # of the correlation sum where it is counted best, whether or not it is a dimension
 
     def as_json(self, dt: float, unit: str) -> dict[str, object]:
@@ -103,6 +105,7 @@ def cross_check(
         plot,
         dimension,
         curve,
+        mixing(points, theiler),
         dimension.value if dimension.value is not None else total.slope(noise),
     )
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from domain.results import Embedding
+from domain.specs import LyapunovSpec
 from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.modelling import Modelled
+from dynamics.lyapunov.preparation import Prepared
 from dynamics.lyapunov.sampling import lag_autocorrelation
 from dynamics.lyapunov.states import delay_vectors
 
@@ -124,4 +128,64 @@ def choose_dimension(
         m,
         f"dimension {m}: fewest false nearest neighbours ({100 * min(values):.0f} %); none falls below 2 %",
         shares,
+    )
+
+
+def embedding_of(
+    prepared: Prepared, modelled: Modelled, spec: LyapunovSpec, clock: Clock
+) -> tuple[Embedding, list[float | None], DelayChoice | None]:
+    """The state space measured and why, false neighbours by dimension, and what the delay was chosen by (None for channels)."""
+    states, stride = modelled.candidate.states, prepared.stride
+    if states.kind == "none":
+        kind = "principal-components" if prepared.projected else "none"
+        what = "principal components of the channels" if prepared.projected else "channels themselves"
+        reason = (
+            f"The {what} forecast themselves, to {np.exp(modelled.candidate.score):.2g} of their standard deviation."
+        )
+        reason = f"{reason} {modelled.why}".strip()
+        return Embedding(kind=kind, dimension=states.dimension, reason=reason), [], None
+    if prepared.n_channels > 1:
+        return _embedding_of_channels(prepared, modelled), [], None
+    period = prepared.sampling.period_steps
+    series = prepared.segments
+    if spec.embedding_delay == "auto":
+        choice = choose_delay(series, prepared.sampling.is_flow, period, clock)
+        delay, why = choice.steps, choice.reason
+    else:
+        choice = None
+        delay, why = max(1, round(int(spec.embedding_delay) / stride)), "delay as asked for"
+    dimension, why_m, shares = choose_dimension(series, delay, max(1, round(period)), clock)
+    if spec.embedding_dimension != "auto":
+        dimension, why_m = int(spec.embedding_dimension), "dimension as asked for"
+    how = (
+        f"{states.dimension} principal components of a window of {states.window_steps * stride} steps"
+        if states.kind == "principal-components"
+        else f"{states.dimension} delays of {states.delay * stride} step(s)"
+    )
+    counted = f" (counted in steps of {stride} rows)" if stride > 1 else ""
+    reason = f"Exponents measured on {how}, which forecast held-out data best. For a reconstruction{counted}: {why}; {why_m}."
+    lags = [j * delay * stride for j in range(max(dimension, 1))]
+    return (
+        Embedding(
+            kind=states.kind,
+            dimension=states.dimension,
+            delay_steps=delay * stride,
+            lags=lags,
+            reason=reason,
+        ),
+        shares,
+        choice,
+    )
+
+
+def _embedding_of_channels(prepared: Prepared, modelled: Modelled) -> Embedding:
+    states, stride = modelled.candidate.states, prepared.stride
+    reason = (
+        f"{modelled.why} Exponents measured on {states.n_lags} values of each of {prepared.n_channels} "
+        f"{'principal components' if prepared.projected else 'channels'}, {states.delay * stride} step(s) apart, which forecast "
+        "held-out data best."
+    )
+    lags = [j * states.delay * stride for j in range(states.n_lags)]
+    return Embedding(
+        kind="delay", dimension=states.dimension, delay_steps=states.delay * stride, lags=lags, reason=reason
     )

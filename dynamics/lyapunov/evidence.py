@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
+from scipy.spatial import cKDTree
 
 MAX_CORRELATION_ROWS = 131_072
 MIN_ZERO_ONE_ROWS = 100
+MIXING_STATES = 1000
 
 
 def _growth_correlations(x: np.ndarray, frequencies: np.ndarray, n_cut: int, damping: float) -> np.ndarray:
@@ -119,3 +121,20 @@ def _decay_of(x: np.ndarray) -> float:
     swing = [float(np.sqrt(np.mean((p - p.mean(axis=0)) ** 2))) for p in (pieces[0], pieces[-1])]
     # a random walk, too, may come ever closer to where it ends, but it goes on swinging about every place on its way
     return max(float(amplitude[-1] / amplitude[0]), swing[1] / max(swing[0], 1e-300))
+
+
+def mixing(points: np.ndarray, theiler: int) -> float:
+    """Share of states (T, m) whose nearest neighbour more than `theiler` rows away lies in the other half of time.
+
+    About a half where the law of motion stays the same, near 0 where it drifts: then every time has states of its own
+    (Kennel 1997, Phys. Rev. E 56, 316). NaN where fewer than 100 states have such a neighbour at hand.
+    """
+    n = len(points)
+    query = np.linspace(0, n - 1, min(MIXING_STATES, n)).astype(int)
+    near = cKDTree(points).query(points[query], k=min(n, 2 * min(theiler, 100) + 6))[1]
+    fair = np.abs(near - query[:, None]) > theiler
+    known = fair.any(axis=1)
+    if np.count_nonzero(known) < 100:
+        return float("nan")
+    neighbour = near[np.arange(len(query)), np.argmax(fair, axis=1)][known]
+    return float(np.mean((neighbour < n // 2) != (query[known] < n // 2)))

@@ -89,7 +89,8 @@ def local_jacobians(
         found.append(_growth(_companion(jacobians) if fresh < states.dimension else jacobians) / evolve)
     best = int(np.argmin(errors))
     tops = [float(g.mean(axis=0).max()) for g in found]
-    scatter = float(np.std(tops, ddof=1)) if len(tops) > 1 else float("inf")
+    known = [t for t in tops if np.isfinite(t)]  # minus infinity where every neighbourhood is flat
+    scatter = float(np.std(known, ddof=1)) if len(known) > 1 else abs(tops[best])
     unseen = (BIAS_DELAYED if delayed else BIAS) * abs(tops[best])
     skill, n = 1.0 - errors[best] / spread, stretches[whole].size
     return _summary(found[best], skill, scatter, unseen, counts[best], evolve, n)

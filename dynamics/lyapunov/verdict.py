@@ -15,6 +15,7 @@ PREDICTABLE = 0.25  # forecast error below which a series is not noise, whatever
 FEW_DIMENSIONS = 3.0  # correlation dimension below which states do not fill a larger space as noise does
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 
+DRIFTING = 0.1  # share of neighbours in the other half of time below which the law of motion changes: chaos shows 0.12 and more
 BEYOND_DOUBT = 3.0  # the same that outweighs surrogates: exp(x) of linear noise x was forecast e times better, too
 STRONG_GAIN = 1.0  # the same where the rate of growth comes from neighbours, which part in noise, too
 
@@ -46,6 +47,7 @@ class Findings:
     early_gain: float = 0.0  # log ratio of linear to nonlinear forecast errors at the lead where it is largest
     search_cut: bool = False  # the budget ended before enough models were tried
     surrogates: SurrogateTest | None = None  # None for too few rows, or a spent budget
+    mixing: float = float("nan")  # share of nearest neighbours in the other half of time
 
     @property
     def gain(self) -> float:
@@ -133,6 +135,16 @@ def evidence(f: Findings) -> list[Evidence]:
         )
     if f.surrogates is not None:
         items.append(_surrogates(f.surrogates))
+    if np.isfinite(f.mixing):
+        items.append(
+            Evidence(
+                test="stationarity",
+                value=f.mixing,
+                supports="none",
+                detail="Share of states whose nearest neighbour lies in the other half of time: about 0.5 where the law of motion stays "
+                f"the same; below {DRIFTING} it drifts, and chaos is not said.",
+            )
+        )
     if np.isfinite(f.dimension):
         items.append(
             Evidence(
@@ -178,6 +190,11 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             return (
                 "undecided",
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
+            )
+        if f.mixing < DRIFTING:
+            return (
+                "undecided",
+                "The series drifts: its two halves visit different states, and growth may be the drift's.",
             )
         # Chaotic systems lie seven standard deviations from their surrogates and more; exp(x) of linear noise x up to 2.5.
         linear = f.surrogates is not None and f.surrogates.decisive and not f.surrogates.rejected

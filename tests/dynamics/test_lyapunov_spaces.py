@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from domain.specs import LyapunovSpec
-from dynamics.lyapunov import analyze, fitting, modelling, selection, spaces
+from dynamics.lyapunov import analyze, fitting, modelling, selection, spaces, verdict
 from dynamics.lyapunov.basis import polynomial
 from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.evidence import mixing
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import channels_as_states, delay_vectors
 from dynamics.reporting import Reporter
@@ -125,3 +126,32 @@ def test_fewer_rows_carry_fewer_functions_and_more_models():
     works = [selection.work_of(s, b, selection.EXPLORING_ROWS) for s, b in zip((long, short), whole, strict=True)]
     assert selection.WORK_OF_MENU / works[0] < 10 < 40 < selection.WORK_OF_MENU / works[1]
     assert selection.delayed_basis(delay_vectors([rng.standard_normal((100, 1))], 3, 2, 2, True), 1.0, 0.5) is None
+
+
+def test_a_drift_keeps_the_halves_of_time_apart():
+    rng = np.random.default_rng(2)
+    assert mixing(rng.standard_normal((4000, 2)), 1) == pytest.approx(0.5, abs=0.06)
+    angle = 0.7 * np.arange(4000)  # two circles, one after the other
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    assert mixing(np.where(np.arange(4000)[:, None] < 2000, circle, 2.0 * circle), 5) == 0.0
+    assert np.isnan(mixing(rng.standard_normal((60, 2)), 1))
+
+
+def test_a_rising_tone_is_not_chaos():
+    angle = np.cumsum(np.linspace(0.55, 0.15, 2000))
+    found = run(np.sin(angle)[:, None])
+    drift = next(e for e in found.verdict.evidence if e.test == "stationarity")
+    assert drift.value < verdict.DRIFTING
+    assert found.verdict.kind != "chaotic"
+
+
+def test_flat_neighbourhoods_of_a_cycle_leave_no_number_that_is_none():
+    x, out = 0.3, np.empty((1500, 1))
+    for t in range(-2000, len(out)):
+        x = 3.5 * x * (1 - x)
+        if t >= 0:
+            out[t] = x
+    found = run(out)
+    assert found.verdict.kind == "periodic"
+    local = next(m for m in found.methods if m.method == "local-jacobians").lambda_max
+    assert local.value is None or np.all(np.isfinite(local.ci))
