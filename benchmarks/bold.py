@@ -26,6 +26,7 @@ from dynamics.training.data import prepare
 from dynamics.training.engine import CompiledEngine
 from dynamics.training.settings import resolve
 from dynamics.training.split import split
+from models.filters import convolve
 from models.trained import TrainedModel
 
 DT, CHANNELS, ROWS, HELD_OUT = 0.5, [f"roi{i}" for i in range(16)], 500, 375
@@ -105,21 +106,38 @@ def latent(model: TrainedModel, series: np.ndarray, states: np.ndarray) -> dict[
     contexts = x[known[:, None] + np.arange(1 - model.context_rows, 1)]
     alone = model.filter.histories(contexts)
     before = model.launch(contexts)
+    filtered, ahead_of_it = assimilated(model, contexts, before, alone)
     run = model.observe(free_run(model, before[-1], model.lead + max(AHEAD)))
-    of_model, of_deconvolution = [], []
+    launched, of_model, of_deconvolution = [], [], []
     for ahead in AHEAD:
-        step = model.lead + ahead  # after the state that the model starts from
-        now = truth[known + ahead]
-        of_model.append(correlation(run[step - 1] if step > 0 else model.observe(before[-1 + step]), now))
+        now, step = truth[known + ahead], model.lead + ahead
+        launched.append(correlation(run[step - 1] if step > 0 else model.observe(before[-1 + step]), now))
+        of_model.append(correlation(ahead_of_it[ahead - 1] if ahead > 0 else filtered[-1 + ahead], now))
         last = alone[:, -1 + min(ahead, 0)] * model.filter.persistence ** max(ahead, 0)
         of_deconvolution.append(correlation(last, now))
-    found |= {"ahead": list(AHEAD), "model_now": of_model, "deconvolution_now": of_deconvolution}
+    found |= {"ahead": list(AHEAD), "launched": launched, "filtered": of_model, "deconvolution": of_deconvolution}
     generated = model.observe(free_run(model, before[-1][:4], GENERATED)[500:]).reshape(-1, 16)
     held_out, recorded = truth[HELD_OUT:], slice(left, HELD_OUT - right)
     found["d_stsp_generated"] = d_stsp(held_out, generated[: 2 * GENERATED]).value
     found["d_stsp_deconvolved"] = d_stsp(held_out, model.filter.deconvolve(x[:HELD_OUT])[recorded]).value
     found["d_stsp_true_training_rows"] = d_stsp(held_out, truth[recorded]).value
     return found
+
+
+def assimilated(
+    model: TrainedModel, contexts: np.ndarray, before: np.ndarray, alone: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Filtered states B z + b at the rows of contexts (B, C, N), (C + L - 1, B, N), and those of the free run from the last, (A, B, N).
+
+    z^ = p + G (x - h * p): the deconvolution of what the model does not predict, p being the deconvolved states up to `lead` rows before
+    the end and the free run from there. No row after the context is used.
+    """
+    assert model.filter is not None
+    path = np.moveaxis(alone, 1, 0).copy()
+    path[len(path) - model.lead :] = model.observe(free_run(model, before[-1], model.lead))
+    unexplained = np.moveaxis(contexts, 1, 0) - convolve(model.filter.kernel, path)
+    filtered = path + np.moveaxis(model.filter.histories(np.moveaxis(unexplained, 0, 1)), 1, 0)
+    return filtered, model.observe(free_run(model, model.encode(filtered[-1]), max(AHEAD)))
 
 
 def speed(series: np.ndarray, updates: int = 200, rounds: int = 5) -> dict[str, float]:
