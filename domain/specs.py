@@ -85,6 +85,13 @@ class TrainSpec(Spec):
         "J r_t is added to what is observed, with J learned. They are not reconstructed; forecasts take their future values, or "
         "their mean.",
     )
+    recording_dim: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="Of a collection: size of the vector that each recording has of its own; its map is the common one shifted along "
+        "that many learned directions. 0: one map for all recordings.",
+    )
     embedding_lags: (
         Auto | Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1, max_length=20)]
     ) = Field(

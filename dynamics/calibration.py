@@ -17,18 +17,22 @@ def calibrated(
     validation_inputs: list[np.ndarray] | None = None,
     train_inputs: list[np.ndarray] | None = None,
     observed: list[np.ndarray] | None = None,
+    owners: list[int] | None = None,
 ) -> TrainedModel:
     """The model with its one-step error, the measurement noise in it, and the range of the training data.
 
     `validation`, `train`: embedded, standardised observations, lists of (T_i, N_e), each without gaps; for a model with
     inputs those of the same rows, standardised, lists of (T_i, K). Of a convolutional model they are the deconvolved series,
-    and `observed` is what was deconvolved, whose range it keeps. Raises ValueError where it has inputs and none are given.
+    and `observed` is what was deconvolved, whose range it keeps. `owners`: of a family, the recording of each part of
+    `validation`, -1 for one without a vector, which is left out. Raises ValueError where it has inputs and none are given.
     """
     driving = [None] * len(validation) if model.inputs is None else validation_inputs
     if driving is None or (model.inputs is not None and train_inputs is None):
         raise ValueError("a model with inputs is calibrated with the inputs of its data")
     errors = [
-        one_step_errors(model, part, inputs) for part, inputs in zip(validation, driving, strict=True) if len(part) > 1
+        one_step_errors(model.of(owner), part, inputs)
+        for part, inputs, owner in zip(validation, driving, owners or [0] * len(validation), strict=True)
+        if len(part) > 1 and owner != -1
     ]
     rows = model.to_units(np.concatenate(train if observed is None else observed))
     return replace(

@@ -40,12 +40,12 @@ def partition(runs: Sequence[Run], spec: TrainSpec, recordings: Sequence[Recordi
 
 
 def split_kind(spec: TrainSpec, n_recordings: int) -> Kind:
-    """What `auto` is for so many recordings; a series that is none has one."""
+    """What `auto` is for so many recordings; a series that is none has one. A family of maps sees rows of every recording."""
     if spec.split != "auto":
         return spec.split if n_recordings > 1 or spec.split == "recordings" else "series"
     if n_recordings < 2:
         return "series"
-    return "recordings" if n_recordings >= FEW_RECORDINGS else "each"
+    return "recordings" if n_recordings >= FEW_RECORDINGS and not spec.recording_dim else "each"
 
 
 def _by_recording(runs: Sequence[Run], recordings: Sequence[Recording]) -> list[list[Run]]:

@@ -11,12 +11,16 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from models.base import ARCHITECTURES, Architecture, Size
+from models.families import Family
 from models.filters import Filter, convolve
 
 FORMAT = "attractor-model/1"
 DRIVEN_FORMAT = "attractor-model/2"  # has inputs: a reader of format 1 would run it as if it had none
 FILTERED_FORMAT = "attractor-model/3"  # has a kernel or nuisance, which readers of the others would leave out
-FORMATS = (FORMAT, DRIVEN_FORMAT, FILTERED_FORMAT)
+FAMILY_FORMAT = (
+    "attractor-model/4"  # a map for each recording, of which readers of the others would run the common part
+)
+FORMATS = (FORMAT, DRIVEN_FORMAT, FILTERED_FORMAT, FAMILY_FORMAT)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,17 @@ class TrainedModel:
     inputs: Inputs | None = None  # None: autonomous
     nuisance: Nuisance | None = None  # None: there is none
     filter: Filter | None = None  # None: states are seen as they are
+    family: Family | None = None  # None: one map; else `params` are those of the mean vector, see `of`
+
+    def of(self, recording: str | int | np.ndarray) -> TrainedModel:
+        """The model of one recording of the family, by name, number or vector; KeyError for a name that is not there.
+
+        -1 stands for a recording without a vector: it has the common map.
+        """
+        if self.family is None or (isinstance(recording, int) and recording < 0):
+            return replace(self, family=None)
+        vector = self.family.vector(recording)
+        return replace(self, params=self.family.shifted(self.params, vector), family=None)
 
     @property
     def map(self) -> type[Architecture]:
@@ -142,7 +157,12 @@ class TrainedModel:
     @property
     def n_parameters(self) -> int:
         coupling = 0 if self.inputs is None else self.inputs.C.size
-        return int(sum(a.size for a in (*self.params.values(), *self.observation.values())) + coupling)
+        own = 0 if self.family is None else self.family.vectors.size + self.family.dim * self._map_size
+        return int(self._map_size + sum(a.size for a in self.observation.values()) + coupling + own)
+
+    @property
+    def _map_size(self) -> int:
+        return int(sum(a.size for a in self.params.values()))
 
     @property
     def measurement_std(self) -> np.ndarray:
@@ -306,6 +326,7 @@ class TrainedModel:
             params={k: v.astype(np.float64) for k, v in self.params.items()},
             observation={k: v.astype(np.float64) for k, v in self.observation.items()},
             inputs=None if self.inputs is None else replace(self.inputs, C=self.inputs.C.astype(np.float64)),
+            family=None if self.family is None else self.family.as_float64(),
         )
 
     def to_safetensors(self) -> bytes:
@@ -335,6 +356,10 @@ class TrainedModel:
             tensors |= {f"inputs.{k}": np.ascontiguousarray(v) for k, v in named.items() if v is not None}
         if self.nuisance is not None or self.filter is not None:
             header |= {"format": FILTERED_FORMAT, "nuisance_channels": self.nuisance_channels}
+        if self.family is not None:
+            header |= {"format": FAMILY_FORMAT, "recordings": self.family.names}
+            tensors |= {f"direction.{k}": np.ascontiguousarray(v) for k, v in self.family.directions.items()}
+            tensors["family.vectors"] = np.ascontiguousarray(self.family.vectors)
         return save_tensors(tensors, metadata={"attractor": json.dumps(header, sort_keys=True, allow_nan=False)})
 
     def _contamination(self) -> dict[str, np.ndarray]:
@@ -361,6 +386,7 @@ class TrainedModel:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         series, inputs, nuisance, filtering = (part(f"{p}.") for p in ("series", "inputs", "nuisance", "filter"))
+        directions = part("direction.")
         cut = tuple(int(rows) for rows in filtering.pop("cut", ()))
         return cls(
             architecture=header["architecture"],
@@ -380,6 +406,7 @@ class TrainedModel:
             inputs=Inputs(channels=header["input_channels"], **inputs) if inputs else None,
             nuisance=Nuisance(channels=header["nuisance_channels"], **nuisance) if nuisance else None,
             filter=Filter(cut=cut, **filtering) if filtering else None,  # type: ignore[arg-type]
+            family=Family(header["recordings"], tensors["family.vectors"], directions) if directions else None,
         )
 
 

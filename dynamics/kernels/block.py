@@ -20,7 +20,7 @@ from dynamics.kernels.bptt import (
     make_sizes,
 )
 from dynamics.kernels.device import allocating_device, device
-from dynamics.kernels.lanes import LANES
+from dynamics.kernels.lanes import LANES, lanes_load, lanes_sum
 from dynamics.kernels.maps import MapTag
 from dynamics.kernels.optimizers import optimize
 from dynamics.kernels.pseudo_inverse import pseudo_inverse, pseudo_inverse_gradient
@@ -57,6 +57,9 @@ class Sampling(NamedTuple):
     clip: float  # largest norm of the gradient; 0: any
     pull_weight: np.ndarray  # (P,) or (0,): sum_p weight_p (theta_p - target_p)^2 is added to the loss
     pull_target: np.ndarray
+    recording_dim: int  # p; 0: one map for all recordings
+    owners: np.ndarray  # (rows,) recording that each row belongs to, with recording_dim > 0
+    first_starts: np.ndarray  # (R + 1,) where the starts of each recording begin in `starts`
     condition: float  # weight of (||B||_F ||B^+||_F / rank)^2 - 1, which is 0 when all singular values of B agree
 
 
@@ -98,6 +101,17 @@ def _set_strength(strength, interval, spread, alpha, random):
 @device
 def _at_least_one(value):
     return max(1, math.floor(value + 0.5))
+
+
+@device
+def _draw_of_one(sampling, random, starts, n_lanes):
+    """Starts of one recording, which is drawn with a chance in proportion to how many it has; returns its number."""
+    starts[0] = sampling.starts[int(_random(random) * len(sampling.starts))]
+    owner = sampling.owners[starts[0]]
+    low, high = sampling.first_starts[owner], sampling.first_starts[owner + 1]
+    for b in range(1, n_lanes):
+        starts[b] = sampling.starts[low + int(_random(random) * (high - low))]
+    return owner
 
 
 @device
@@ -190,6 +204,99 @@ def _finish_gradient(tag, theta, sizes, sampling, w, gradient):
                 gradient[p] *= sampling.clip / norm
 
 
+@device
+def _set_own(theta, sizes, dim, n_recordings, owner, own):
+    """own = the parameters of one recording: the map's plus l_owner P; theta ends with P (p, P_map) and l (R, p)."""
+    n_map, shared = sizes.map_parameters, len(own)
+    vectors = shared + dim * n_map
+    for i in range(shared):
+        own[i] = theta[i]
+    for k in range(dim):
+        strength = theta[vectors + owner * dim + k]
+        for i in range(n_map):
+            own[i] += strength * theta[shared + k * n_map + i]
+
+
+@device
+def _share_gradient(tag, theta, sizes, w, dim, owner, shared, total, gradient):
+    """Take one group's gradient of its map off the sums, and carry it over to the common map (`total`), to P and to l_owner."""
+    n_map = sizes.map_parameters
+    vectors = shared + dim * n_map + owner * dim
+    for i in range(n_map):
+        if tag.gradient_lanes > 1:
+            found = lanes_sum(lanes_load(w.partial, i * LANES))
+            for b in range(LANES):
+                w.partial[i * LANES + b] = 0
+        else:
+            found = gradient[i]
+            gradient[i] = 0
+        total[i] += found
+        for k in range(dim):
+            gradient[shared + k * n_map + i] += theta[vectors + k] * found
+            gradient[vectors + k] += theta[shared + k * n_map + i] * found
+
+
+@device
+def _return_total(tag, sizes, w, total, gradient):
+    """Put the common map's gradient where `end_gradient` looks for it."""
+    for i in range(sizes.map_parameters):
+        if tag.gradient_lanes > 1:
+            w.partial[i * LANES] = total[i]
+        else:
+            gradient[i] = total[i]
+
+
+@allocating_device
+def _family_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, every, steps):
+    """Loss of a batch whose groups of sixteen sequences come from one recording each, under its own parameters."""
+    dim, n_recordings = sampling.recording_dim, len(sampling.first_starts) - 1
+    shared = len(theta) - dim * (sizes.map_parameters + n_recordings)
+    own, total = np.empty(shared, theta.dtype), np.zeros(sizes.map_parameters, theta.dtype)
+    starts = np.empty(LANES, np.int64)
+    pieces = np.empty(LANES * steps if sampling.segmented else 0, np.int64)
+    loss = 0.0
+    for first in range(0, sampling.batch, LANES):
+        lanes = min(LANES, sampling.batch - first)
+        owner = _draw_of_one(sampling, random, starts, lanes)
+        _set_own(theta, sizes, dim, n_recordings, owner, own)
+        if sampling.segmented and every < steps:
+            whole, rest = steps // every, steps % every
+            _cut(starts[:lanes], pieces, every, whole)
+            loss += _pieces_gradient(
+                tag, own, sizes, sampling, w, gradient, scale, random, pieces, lanes * whole, every
+            )
+            if rest > 0:
+                for b in range(lanes):
+                    starts[b] += whole * every
+                loss += _pieces_gradient(tag, own, sizes, sampling, w, gradient, scale, random, starts, lanes, rest)
+        else:
+            _load(sampling, sizes, w, random, starts, 0, lanes, steps)
+            loss += 0.5 * forward(tag, own, sizes, w, steps, scale)
+            backward(tag, own, sizes, w, steps, gradient)
+        _share_gradient(tag, theta, sizes, w, dim, owner, shared, total, gradient)
+    _return_total(tag, sizes, w, total, gradient)
+    return loss
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def family_loss_and_gradient(tag, theta, sizes, w, gradient, dim, n_recordings, owner):
+    """As `loss_and_gradient`, of sequences of one recording under its own map (for tests and probes)."""
+    shared = len(theta) - dim * (sizes.map_parameters + n_recordings)
+    own, total = np.empty(shared, theta.dtype), np.zeros(sizes.map_parameters, theta.dtype)
+    begin_gradient(theta, sizes, w, gradient)
+    _set_own(theta, sizes, dim, n_recordings, owner, own)
+    n_sequences = 0.0
+    for b in range(LANES):
+        n_sequences += w.weight[b]
+    scale = theta.dtype.type(2.0 / (n_sequences * _judged(sizes) * sizes.observed))
+    loss = 0.5 * forward(tag, own, sizes, w, sizes.steps, scale)
+    backward(tag, own, sizes, w, sizes.steps, gradient)
+    _share_gradient(tag, theta, sizes, w, dim, owner, shared, total, gradient)
+    _return_total(tag, sizes, w, total, gradient)
+    end_gradient(tag, theta, sizes, w, gradient)
+    return loss
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def loss_and_gradient(tag, theta, sizes, w, gradient):
     """Loss and gradient of the sixteen sequences in `w.x`, under the forcing in `w.strength` (for tests and probes)."""
@@ -217,7 +324,9 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
         begin_gradient(theta, sizes, w, gradient)
         loss = 0.0
         every = _at_least_one(intervals[k])
-        if sampling.segmented and every < steps:
+        if sampling.recording_dim > 0:
+            loss += _family_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, every, steps)
+        elif sampling.segmented and every < steps:
             whole, rest = steps // every, steps % every
             _draw_starts(sampling, random, starts, 0, sampling.batch)
             _cut(starts, pieces, every, whole)
@@ -256,6 +365,7 @@ __all__ = [
     "MapTag",
     "Sampling",
     "Sizes",
+    "family_loss_and_gradient",
     "loss_and_gradient",
     "make_buffers",
     "make_sizes",

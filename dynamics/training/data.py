@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from domain.errors import ConstantSeries, ErrorItem, SeriesTooShort, column_pointer
+from domain.series import Recording
 from dynamics.input_channels import separate
 from dynamics.training.balance import balanced
 from dynamics.training.deconvolution import estimate, regress_off
@@ -15,6 +17,10 @@ from dynamics.training.smoothing import smooth
 from dynamics.training.split import Segments, Split
 from models.filters import Filter
 from models.trained import embed
+
+
+def _nothing() -> np.ndarray:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,29 @@ class TrainingData:
     validation_signals: list[np.ndarray]
     contamination: np.ndarray  # J (N_e, P) by least squares, where training begins
     filter: Filter | None  # of a convolutional observation
+    owners: np.ndarray = field(default_factory=_nothing)  # (rows,) of a family: the recording of each row, -1 for none
+    train_owners: list[int] = field(default_factory=list)
+    validation_owners: list[int] = field(default_factory=list)
+
+    @property
+    def first_starts(self) -> np.ndarray:
+        """(R + 1,) where the starts of each recording begin among `starts`; (0,) where recordings share one map."""
+        if not len(self.owners):
+            return _nothing()
+        return np.searchsorted(self.owners[self.starts], np.arange(max(self.owners) + 2)).astype(np.int64)
 
     @property
     def n_observed(self) -> int:
         return int(self.series.shape[1])
 
 
-def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingData:
-    """`channels`: all of them, in the order of the columns. Raises ConstantSeries for one that does not vary in training."""
+def prepare(
+    parts: Split, settings: Settings, channels: list[str], recordings: Sequence[Recording] = ()
+) -> TrainingData:
+    """`channels`: all of them, in the order of the columns; `recordings`: for a family of maps.
+
+    Raises ConstantSeries for a channel that does not vary in training.
+    """
     columns = separate(channels, settings.input_channels, settings.nuisance_channels)
     seen, driven, contaminated = (parts.select(chosen) for chosen in columns)
     mean, std = _scale(seen.train, [channels[c] for c in columns.observed], settings.standardize)
@@ -90,6 +111,7 @@ def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingDa
         signals = denoised_signals = [filter.deconvolve(part) for part in denoised_signals]
     series, signal = np.concatenate(smoothed), np.concatenate(denoised_signals)
     starts = _starts(train, settings.sequence_length, filter)
+    train_owners = _owners(parts.train, settings, recordings)
     return TrainingData(
         mean=mean,
         std=std,
@@ -110,7 +132,21 @@ def prepare(parts: Split, settings: Settings, channels: list[str]) -> TrainingDa
         validation_signals=judged,
         contamination=contamination,
         filter=filter,
+        owners=np.repeat(np.array(train_owners, np.int64), [len(part) for part in train])
+        if train_owners
+        else _nothing(),
+        train_owners=train_owners,
+        validation_owners=_owners(parts.validation, settings, recordings),
     )
+
+
+def _owners(segments: Segments, settings: Settings, recordings: Sequence[Recording]) -> list[int]:
+    """The number of each segment's recording in a family, -1 for one that has no vector; [] where they share one map."""
+    if not settings.recording_dim:
+        return []
+    number = {name: i for i, name in enumerate(settings.recordings)}
+    long = [first for first, part in segments if len(part) > settings.lags[-1]]
+    return [number.get(next(r.name for r in recordings if r.holds(first)), -1) for first in long]
 
 
 def _after_training(

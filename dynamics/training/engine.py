@@ -68,6 +68,9 @@ class CompiledEngine:
             clip=settings.gradient_clip or 0.0,
             pull_weight=weight.astype(settings.dtype),
             pull_target=target.astype(settings.dtype),
+            recording_dim=settings.recording_dim,
+            owners=data.owners,
+            first_starts=data.first_starts,
             condition=settings.regularisers.observation_condition if settings.observation == "affine" else 0.0,
         )
 

@@ -10,12 +10,15 @@ from dynamics.kernels import maps
 from dynamics.kernels.block import Learner
 from dynamics.kernels.lanes import aligned
 from dynamics.training.data import TrainingData
+from dynamics.training.layout import family_views, n_shared
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
+from models.families import Family
 
 # Units within (-1, 1) hold data of variance one as numbers of this size, where tanh is nearly linear. Chosen on Lorenz-63: with
 # 0.5 two of two vanilla RNNs collapsed, none with this, and GRUs come closer.
 OBSERVED_STD = 0.15
+DIRECTION_SHARE, LEAST_SPREAD = 0.1, 0.1
 
 
 class Parameters(NamedTuple):
@@ -68,7 +71,8 @@ def flatten(settings: Settings, parameters: Parameters) -> np.ndarray:
 
 
 def restore(settings: Settings, theta: np.ndarray, n_observed: int) -> Parameters:
-    """Inverse of `flatten`."""
+    """Inverse of `flatten`; of a family the common parameters."""
+    theta = theta[: n_shared(settings, n_observed)]
     m, n, k, p = settings.latent_dim, n_observed, len(settings.input_channels), len(settings.nuisance_channels)
     params = maps.unpack(settings.architecture, theta, settings.size)
     first = sum(a.size for a in params.values())
@@ -84,8 +88,37 @@ def restore(settings: Settings, theta: np.ndarray, n_observed: int) -> Parameter
 def new_learner(settings: Settings, data: TrainingData, seed: int) -> Learner:
     """A run before its first update: everything random about it comes from `seed`."""
     rng = np.random.default_rng(seed)
-    flat = flatten(settings, initial(settings, data.signal, rng, data.contamination))
+    first = initial(settings, data.signal, rng, data.contamination)
+    flat = flatten(settings, first)
+    if settings.recording_dim:
+        flat = np.concatenate([flat, _first_family(settings, first, rng)])
     theta, momentum, variance = (aligned(flat.size, settings.dtype) for _ in range(3))
     theta[:] = flat
     random = rng.integers(0, 2**64, size=1, dtype=np.uint64)
     return Learner(theta, momentum, variance, random, np.array([settings.forcing.alpha]))
+
+
+def _first_family(settings: Settings, first: Parameters, rng: np.random.Generator) -> np.ndarray:
+    """Random directions, and vectors that are zero: training begins with one map for all recordings.
+
+    Which recordings differ, and in what order, is then for the data to say; directions are as large beside a parameter as
+    `DIRECTION_SHARE` says, so that vectors of size one are a moderate change.
+    """
+    parts = []
+    for name, transposed in maps.LAYOUTS[settings.architecture].order:
+        block = first.map[name].T if transposed else first.map[name]
+        spread = DIRECTION_SHARE * max(float(np.sqrt(np.mean(block**2))), LEAST_SPREAD)
+        parts.append(spread * rng.standard_normal((settings.recording_dim, block.size)))
+    directions = np.concatenate(parts, axis=1)
+    vectors = np.zeros(len(settings.recordings) * settings.recording_dim)
+    return np.concatenate([directions.ravel(), vectors]).astype(settings.dtype)
+
+
+def family_of(settings: Settings, theta: np.ndarray, n_observed: int) -> Family | None:
+    """What the recordings' maps have of their own; None where they share one."""
+    if not settings.recording_dim:
+        return None
+    views = family_views(settings, theta, n_observed)
+    unpacked = [maps.unpack(settings.architecture, row, settings.size) for row in views.directions]
+    directions = {name: np.stack([part[name] for part in unpacked]) for name in unpacked[0]}
+    return Family(list(settings.recordings), views.vectors.copy(), directions)

@@ -17,7 +17,7 @@ from dynamics.kernels.adaptive import EVERY_UPDATES, GAMMA, SAMPLED_STEPS
 from dynamics.kernels.block import Learner
 from dynamics.kernels.lanes import LANES
 from dynamics.training.data import TrainingData
-from dynamics.training.layout import views
+from dynamics.training.layout import family_views, n_shared, views
 from dynamics.training.parameters import new_learner
 from dynamics.training.regularization import pulls
 from dynamics.training.settings import Settings
@@ -192,6 +192,14 @@ def _side_by_side(
     return total
 
 
+def own_theta(settings: Settings, theta: torch.Tensor, n_observed: int, owner: int) -> torch.Tensor:
+    """The common part of theta with the map of one recording in place of the common one."""
+    family = family_views(settings, theta, n_observed)
+    n_map = family.directions.shape[1]
+    own = theta[:n_map] + family.vectors[owner] @ family.directions
+    return torch.cat([own, theta[n_map : n_shared(settings, n_observed)]])
+
+
 class ReferenceEngine:
     """Drop-in for `CompiledEngine`."""
 
@@ -282,14 +290,23 @@ class ReferenceEngine:
         random = SplitMix64(learner.random)
         strength = float(learner.alpha[0]) if self.settings.forcing.adaptive else alpha
         strengths = forcing_strengths(self.settings, strength, interval, random)
-        x, given, drive, nuisance = self._draw(random)
-        return sequence_loss(self.settings, theta, x, strengths, given, visited, drive, nuisance)
+        x, given, drive, nuisance, owners = self._draw(random)
+        if not self.settings.recording_dim:
+            return sequence_loss(self.settings, theta, x, strengths, given, visited, drive, nuisance)
+        total = theta.new_zeros(())
+        for i, owner in enumerate(owners):
+            group = slice(i * LANES, (i + 1) * LANES)
+            parts = [None if part is None else part[:, group] for part in (x, given, drive, nuisance)]
+            own = own_theta(self.settings, theta, x.shape[-1], owner)
+            loss = sequence_loss(self.settings, own, parts[0], strengths, parts[1], None, parts[2], parts[3])  # type: ignore[arg-type]
+            total = total + loss * (parts[0].shape[1] / x.shape[1])  # type: ignore[union-attr]
+        return total
 
     def _penalty(self, theta: torch.Tensor) -> torch.Tensor:
         """What the regularisers add to the loss: see `dynamics.training.regularization`."""
         total, weight = theta.new_zeros(()), self.settings.regularisers.observation_condition
         if self.pull is not None:
-            total = total + (self.pull[0] * (theta - self.pull[1]) ** 2).sum()
+            total = total + (self.pull[0] * (theta[: len(self.pull[1])] - self.pull[1]) ** 2).sum()
         if weight > 0:
             matrix = views(self.settings, theta, self.data.n_observed).observation["B"]
             squares = (matrix**2).sum() * (torch.linalg.pinv(matrix) ** 2).sum()
@@ -309,16 +326,28 @@ class ReferenceEngine:
         wanted = estimate_alpha(architecture, params, states, self.settings.forcing.estimate)
         alpha[0] = wanted if wanted > alpha[0] else GAMMA * alpha[0] + (1 - GAMMA) * wanted
 
-    def _draw(self, random: SplitMix64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Sequences (T+1, B, N), what the teacher says of them, their inputs (T+1, B, K) and nuisance (T+1, B, P).
+    def _draw(
+        self, random: SplitMix64
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None, list[int]]:
+        """Sequences (T+1, B, N), what the teacher says of them, their inputs (T+1, B, K) and nuisance (T+1, B, P); of a
+        family the recording of each group.
 
         Drawn in groups of sixteen as the kernels do: the starts of a group, then its noise.
         """
         settings, data = self.settings, self.data
         rows, starts, noise = settings.sequence_length + 1, [], []
+        owners: list[int] = []
         for group in range(0, settings.batch_size, LANES):
             count = min(LANES, settings.batch_size - group)
-            starts.append(data.starts[(random.uniforms(count) * len(data.starts)).astype(int)])
+            chances = random.uniforms(count)
+            low, high = 0, len(data.starts)
+            if settings.recording_dim:  # the first is any sequence, the others are of its recording
+                first = data.starts[int(chances[0] * high)]
+                owners.append(int(data.owners[first]))
+                low, high = data.first_starts[owners[-1] : owners[-1] + 2]
+                starts.append([first])
+                chances = chances[1:]
+            starts.append(data.starts[low + (chances * (high - low)).astype(int)])
             if settings.noise > 0:
                 normals = random.normals(rows * data.n_observed * LANES)  # in the order time, coordinate, lane
                 noise.append(normals.reshape(rows, data.n_observed, LANES).transpose(0, 2, 1)[:, :count])
@@ -326,4 +355,4 @@ class ReferenceEngine:
         x, given = self.series[index], self.signal[index]
         given = given + settings.noise * self._tensor(np.concatenate(noise, axis=1)) if noise else given
         drive = None if self.inputs is None else self.inputs[index]
-        return x, given, drive, None if self.nuisance is None else self.nuisance[index]
+        return x, given, drive, None if self.nuisance is None else self.nuisance[index], owners

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynamics.training.layout import views
+from dynamics.training.layout import n_shared, views
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 from models.base import Architecture, Size
 
 
 def pulls(settings: Settings, n_observed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and targets of sum_p weight_p (theta_p - target_p)^2, float64 (P,) each; (0,) each where nothing pulls."""
+    """Weights and targets of sum_p weight_p (theta_p - target_p)^2, float64 (P,) each, of a family's common parameters; (0,) each where nothing pulls."""
     wanted = settings.regularisers
     if wanted.identity == 0 and wanted.manifold_attractor == 0:
         return np.empty(0), np.empty(0)
@@ -28,7 +28,7 @@ def pulls(settings: Settings, n_observed: int) -> tuple[np.ndarray, np.ndarray]:
     targets = architecture.identity(architecture.init(np.random.default_rng(0), size))
     if targets is None:
         raise ValueError(f"no parameters make {settings.architecture} the identity map")
-    weight, target = (np.zeros(n_parameters(settings, n_observed)) for _ in range(2))
+    weight, target = (np.zeros(n_shared(settings, n_observed)) for _ in range(2))
     weights, values = (views(settings, flat, n_observed).map for flat in (weight, target))
     rows = unit_rows(architecture, size)
     kept = round(size.latent * wanted.manifold_attractor_fraction)  # units that remember
@@ -38,15 +38,6 @@ def pulls(settings: Settings, n_observed: int) -> tuple[np.ndarray, np.ndarray]:
         if name in rows:
             weights[name][size.latent - kept :] += wanted.manifold_attractor
     return weight, target
-
-
-def n_parameters(settings: Settings, n_observed: int) -> int:
-    """Length of theta."""
-    architecture, size = ARCHITECTURES[settings.architecture], settings.size
-    m, n = size.latent, n_observed
-    observing = n * architecture.read_units(m) + n if settings.observation == "affine" else (m - n) * n
-    observing += n * len(settings.nuisance_channels)
-    return architecture.n_parameters(size) + m * len(settings.input_channels) + observing
 
 
 def unit_rows(architecture: type[Architecture], size: Size) -> set[str]:

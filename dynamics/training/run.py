@@ -22,10 +22,10 @@ from dynamics.training import checkpoint
 from dynamics.training.data import TrainingData, prepare
 from dynamics.training.engines import make_engine
 from dynamics.training.ensemble import Ensemble
-from dynamics.training.parameters import restore
+from dynamics.training.parameters import family_of, restore
 from dynamics.training.seeds import SeedState
 from dynamics.training.selection import LOSS_WEIGHT, Judgement, Referee
-from dynamics.training.settings import Settings, resolve, unused_recordings
+from dynamics.training.settings import Settings, resolve, with_recordings
 from dynamics.training.split import Segments, Split, bounds, split
 from models import ARCHITECTURES
 from models.trained import Inputs, Nuisance, TrainedModel
@@ -57,8 +57,8 @@ def train(
     parts = split(segments, spec, recordings)
     observed = separate(channels, spec.input_channels, spec.nuisance_channels).observed
     settings = resolve(spec, parts.select(observed), len(observed), dt, analysis, time_unit)
-    settings.why.update(unused_recordings(parts.train, settings, recordings))
-    data = prepare(parts, settings, channels)
+    settings = with_recordings(settings, parts.train, recordings)
+    data = prepare(parts, settings, channels, recordings)
     engine = make_engine(settings, data)
     referee = Referee(data, analysis)
 
@@ -70,6 +70,7 @@ def train(
             settings.lags, dt, time_unit, residual_std=np.zeros(data.n_observed),
             inputs=Inputs(driving, data.input_mean, data.input_std, found.coupling) if driving else None,
             nuisance=Nuisance(named, data.nuisance_mean, data.nuisance_std) if named else None, filter=data.filter,
+            family=family_of(settings, theta, data.n_observed),
         )  # fmt: skip
 
     def judge(theta: np.ndarray) -> Judgement:
@@ -151,6 +152,9 @@ def _finish(
 ) -> TrainedModel:
     assert best.best_theta is not None
     model = build(best.best_theta)
+    if model.family is not None:
+        params, family = model.family.standardised(model.params)
+        model = replace(model, params=params, family=family)
     judged = any(len(part) > 1 for part in data.validation)
     found = calibrated(
         model,
@@ -159,6 +163,7 @@ def _finish(
         validation_inputs=data.validation_inputs if judged else data.train_inputs,
         train_inputs=data.train_inputs,
         observed=data.train,
+        owners=(data.validation_owners if judged else data.train_owners) if model.family else None,
     )
     return replace(found, card=card)
 

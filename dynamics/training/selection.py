@@ -25,6 +25,7 @@ LATE_STEPS, LATE_EVERY = (
     15,
 )  # spurious fixed points attract slowly: 16 such runs see an escape rate of 1e-5 a step
 PREDICTION_STEPS, MAX_PREDICTION_STARTS = 20, 512
+FAMILY_SHARE = 4  # runs of a family are so many times shorter, since each recording's map runs by itself
 SPECTRUM_WEIGHT = 2.0  # Hellinger distances are bounded by 1, divergences of histograms are not
 LATE_SIZE = 1_500  # parameters; larger models are run for fewer steps, down to a tenth, or judging would cost more than training
 COARSE_BINS, LEAST_COVERAGE, LOSS_WEIGHT = 8, 0.5, 10.0
@@ -92,7 +93,9 @@ class Referee:
     def __init__(self, data: TrainingData, analysis: LyapunovAnalysis | None = None) -> None:
         known = np.concatenate([*data.train_signals, *data.validation_signals])
         self.inputs = _end_to_end([*data.train_inputs, *data.validation_inputs])
-        self.expected = _expected_exponent(analysis) if self.inputs is None else None
+        self.owners = _row_owners(data)
+        alone = self.inputs is None and not len(self.owners)
+        self.expected = _expected_exponent(analysis) if alone else None
         self.portrait = Portrait(known)
         self.known = projected = self.portrait.project(known)
         # What a kernel shows is compared in full; thinned runs and rare states are looked at before it.
@@ -109,14 +112,16 @@ class Referee:
         self.spectrum = _pooled_spectrum(parts, self.window)
         self.start_rows = np.linspace(0, len(known) - 1, N_STARTS).astype(int)
         self.starts = known[self.start_rows]
-        self.probe, self.probe_inputs = _probe(data)
+        self.probe, self.probe_inputs, self.probe_owner = _probe(data)
 
     def judge(self, model: TrainedModel) -> Judgement:
         """Two runs from each start: one at full resolution for the spectrum, one long and thinned for what becomes of it."""
         with np.errstate(all="ignore"):
-            states = free_run(model, model.encode(self.starts), RUN_STEPS, drive=self._drive(1))
-            late_steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
-            late_states = free_run(model, states[-1], late_steps, LATE_EVERY, drive=self._drive(1 + RUN_STEPS))
+            run_steps = RUN_STEPS if not len(self.owners) else RUN_STEPS // FAMILY_SHARE
+            states = self._run(model, model.encode(self.starts), self.start_rows, run_steps, 1, self._drive(1))
+            late_steps = self._late_steps(model)
+            ahead = self._drive(1 + run_steps)
+            late_states = self._run(model, states[-1], self.start_rows, late_steps, LATE_EVERY, ahead)
             settled = max(TRANSIENT_STEPS, model.shown_steps)
             runs = model.show(states[settled - model.shown_steps : settled], states[settled:])
             late = model.observe(late_states)  # (steps, starts, N_e), as are the runs
@@ -136,8 +141,8 @@ class Referee:
                 NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error, exponent
             )
         d_h = float(np.mean(_hellinger(self.spectrum, _spectrum(runs, self.window))))
-        ahead = RUN_STEPS + LATE_EVERY * np.arange(1, len(late) + 1)
-        coverage = self._coverage(late) / self._reachable(self.start_rows, ahead)[bounded]
+        reached = run_steps + LATE_EVERY * np.arange(1, len(late) + 1)
+        coverage = self._coverage(late) / self._reachable(self.start_rows, reached)[bounded]
         lost = 1 - np.mean(coverage > LEAST_COVERAGE) * np.mean(bounded)
         score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost + self._disagreement(exponent)
         if lost >= 0.5:
@@ -152,15 +157,34 @@ class Referee:
         of the recorded states, such as the transient at their beginning. Here one run starts in each coarse cell that the data
         visit, at most 256 of them, the rarest first; it is lost by the same rule. Too slow for every checkpoint.
         """
-        steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
+        steps = self._late_steps(model)
         drive = None if self.inputs is None else Drive(self.inputs, self.rare_rows + 1)
         with np.errstate(all="ignore"):
-            late = model.observe(free_run(model, model.encode(self.rare_starts), steps, LASTING_EVERY, drive=drive))
+            begin = model.encode(self.rare_starts)
+            late = model.observe(self._run(model, begin, self.rare_rows, steps, LASTING_EVERY, drive))
             bounded = (np.abs(late) < 1e3).all(axis=(0, 2))
         coverage = np.zeros(len(bounded))
         coverage[bounded] = self._coverage(self.portrait.project(late[:, bounded]))
         reachable = self._reachable(self.rare_rows, LASTING_EVERY * np.arange(1, len(late) + 1))
         return float(np.mean(coverage / reachable <= LEAST_COVERAGE))
+
+    def _late_steps(self, model: TrainedModel) -> int:
+        steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))
+        return steps if not len(self.owners) else max(LATE_STEPS // 10, steps // FAMILY_SHARE)
+
+    def _run(
+        self, model: TrainedModel, z: np.ndarray, rows: np.ndarray, n_steps: int, every: int, drive: Drive | None
+    ) -> np.ndarray:
+        """Free runs from states (B, M) of known rows (B,): of a family, each by the map of its row's recording."""
+        if model.family is None:
+            return free_run(model, z, n_steps, every, drive=drive)
+        owners = self.owners[rows]
+        found = np.empty((n_steps // every, *z.shape))
+        for owner in np.unique(owners):
+            at = np.flatnonzero(owners == owner)
+            own = None if drive is None else Drive(drive.values, drive.rows[at])
+            found[:, at] = free_run(model.of(int(owner)), z[at], n_steps, every, drive=own)
+        return found
 
     def exponent(self, model: TrainedModel, states: np.ndarray) -> float | None:
         """Largest Lyapunov exponent of the model's free runs, per time unit; None where nothing is known to compare it with.
@@ -204,7 +228,8 @@ class Referee:
         n = min(PREDICTION_STEPS, len(self.probe) - 1)
         starts = np.unique(np.linspace(0, len(self.probe) - 1 - n, MAX_PREDICTION_STARTS).astype(int))
         drive = None if self.probe_inputs is None else Drive(self.probe_inputs, starts + 1)
-        ahead = model.observe(free_run(model, model.encode(self.probe[starts]), n, drive=drive)[-1])
+        own = model.of(self.probe_owner)
+        ahead = own.observe(free_run(own, own.encode(self.probe[starts]), n, drive=drive)[-1])
         error = float(np.mean((ahead - self.probe[starts + n]) ** 2))
         return error if np.isfinite(error) else None
 
@@ -237,15 +262,23 @@ def _end_to_end(parts: list[np.ndarray]) -> np.ndarray | None:
     return inputs if inputs.size else None
 
 
-def _probe(data: TrainingData) -> tuple[np.ndarray, np.ndarray | None]:
-    """Signals of the longest validation part, or of all data where that is too short for a forecast, and the inputs of its rows."""
+def _probe(data: TrainingData) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Signals of the longest validation part, or of all data where that is too short for a forecast, inputs of its rows, recording."""
     parts = [*data.validation_signals, *data.train_signals]
     inputs = [*data.validation_inputs, *data.train_inputs]
     lengths = [len(part) for part in data.validation_signals]
     if max(lengths, default=0) < PREDICTION_STEPS + 1:
         lengths = [len(part) for part in parts]
     longest = int(np.argmax(lengths))
-    return parts[longest], _end_to_end(inputs[longest : longest + 1])
+    owners = [*data.validation_owners, *data.train_owners] or [-1] * len(parts)
+    return parts[longest], _end_to_end(inputs[longest : longest + 1]), owners[longest]
+
+
+def _row_owners(data: TrainingData) -> np.ndarray:
+    """The recording of each row of the training and validation data end to end; (0,) where all share one map."""
+    parts = [*data.train_signals, *data.validation_signals]
+    owners = [*data.train_owners, *data.validation_owners]
+    return np.repeat(np.array(owners, np.int64), [len(part) for part in parts]) if owners else np.zeros(0, np.int64)
 
 
 def _one_row_of_each(cells: np.ndarray, counts: np.ndarray) -> np.ndarray:

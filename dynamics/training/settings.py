@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,8 @@ class Settings:
     engine: str  # compiled or torch
     device: str
     seed: int
+    recording_dim: int = 0
+    recordings: list[str] = field(default_factory=list)  # those that have a vector, with recording_dim > 0
     why: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -188,6 +190,7 @@ def _as_asked(spec: TrainSpec) -> dict[str, Any]:
         "standardize": spec.standardize,
         "device": spec.device,
         "seed": spec.seed,
+        "recording_dim": spec.recording_dim,
     }
 
 
@@ -277,19 +280,29 @@ def _usual_rows(lengths: list[int], least: int) -> int:
     return usual if usual > least else ordered[0]
 
 
-def unused_recordings(train: Segments, settings: Settings, recordings: Sequence[Recording]) -> dict[str, str]:
-    """A reason under `recordings` that names those of which no stretch for training holds a sequence; none where all do."""
+def with_recordings(settings: Settings, train: Segments, recordings: Sequence[Recording]) -> Settings:
+    """The settings, with those recordings in a family of which a stretch for training holds a sequence.
+
+    A reason under `recordings` names the others. Raises InvalidParameters for a family of fewer than two.
+    """
     needed = settings.sequence_length + 1 + settings.lags[-1]
     long = [first for first, values in train if len(values) >= needed]
-    there = [first for first, _ in train]
-    unused = [r.name for r in recordings if any(map(r.holds, there)) and not any(map(r.holds, long))]
-    if not unused:
-        return {}
-    names = ", ".join(map(repr, unused[:20])) + (", ..." if len(unused) > 20 else "")
-    return {
-        "recordings": f"{len(unused)} of {len(recordings)} recordings are shorter than the {needed} rows of a sequence and its "
-        f"start, so that none is drawn from them; a lower sequence_length would use them: {names}"
-    }
+    used = [r.name for r in recordings if any(map(r.holds, long))]
+    if settings.recording_dim and len(used) < 2:
+        raise InvalidParameters(
+            f"recording_dim needs a collection; {len(used)} of {len(recordings)} recordings have the {needed} rows of a sequence "
+            "and its start in their training part.",
+            [ErrorItem(pointer="/params/recording_dim")],
+        )
+    unused = [r.name for r in recordings if r.name not in used]
+    why = dict(settings.why)
+    if unused:
+        names = ", ".join(map(repr, unused[:20])) + (", ..." if len(unused) > 20 else "")
+        why["recordings"] = (
+            f"{len(unused)} of {len(recordings)} recordings give no training sequence, which takes {needed} rows and its start: "
+            f"held out, or too short, which a lower sequence_length would mend: {names}"
+        )
+    return replace(settings, recordings=used if settings.recording_dim else [], why=why)
 
 
 def _coarse(parts: Split) -> bool:

@@ -13,7 +13,7 @@ from domain.specs import TrainSpec
 from dynamics.partition import Parts, partition
 from dynamics.training.data import prepare
 from dynamics.training.reference import ReferenceEngine
-from dynamics.training.settings import resolve, unused_recordings
+from dynamics.training.settings import resolve, with_recordings
 from dynamics.training.split import Segments, held_out, split
 from dynamics.training.splitmix import SplitMix64
 
@@ -136,13 +136,11 @@ def test_sequences_become_as_short_as_short_recordings_want() -> None:
     shorter = collection([40] * 25 + [7] + [40] * 5)
     parts = split(trap([r.stop - r.start for r in shorter]), spec, shorter)
     settings = resolve(spec, parts, 2, 1.0, None)
-    named = unused_recordings(parts.train, settings, shorter)
-    assert named["recordings"].startswith("1 of 31 recordings are shorter than the 21 rows of a sequence")
-    assert named["recordings"].endswith(": 'r25'")
-    assert (
-        unused_recordings(split(trap([40] * 30), spec, collection([40] * 30)).train, settings, collection([40] * 30))
-        == {}
-    )
+    assert settings.why.get("recordings") is None
+    named = with_recordings(settings, parts.train, shorter).why["recordings"]
+    held = [r.name for r in shorter if not any(r.holds(first) for first, _ in parts.train)]
+    assert named.startswith(f"{len(held) + 1} of 31 recordings give no training sequence, which takes 21 rows")
+    assert named.endswith(": " + ", ".join(map(repr, ["r25", *held])))
 
 
 def test_recordings_that_are_too_short_for_any_sequence_say_what_to_do() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from training_cases import NAMES, problem, random_theta
 
-from dynamics.training.layout import views
+from dynamics.training.layout import n_shared, views
 from dynamics.training.reference import ReferenceEngine
-from dynamics.training.regularization import condition, n_parameters, pulls, unit_rows
+from dynamics.training.regularization import condition, pulls, unit_rows
 from models import ARCHITECTURES, Size
 
 PULLED = [name for name in NAMES if name not in ("vanilla-rnn", "lstm", "gru")]
@@ -21,7 +21,7 @@ def test_the_pull_is_towards_the_identity_map(name: str, k: int) -> None:
     """With the parameters that it names at their targets, the map is the identity, whatever the others are."""
     settings, data = problem(name, 2, k, regularization={"identity": 2.0})
     weight, target = pulls(settings, data.n_observed)
-    assert len(weight) == len(target) == n_parameters(settings, data.n_observed) == random_theta(settings, data).size
+    assert len(weight) == len(target) == n_shared(settings, data.n_observed) == random_theta(settings, data).size
     assert set(weight) == {0.0, 2.0}
     theta = np.where(weight > 0, target, random_theta(settings, data))
     params = views(settings, theta, data.n_observed).map
