@@ -75,6 +75,13 @@ class Artifact(Document):
     href: str
 
 
+class RecordingVector(Document):
+    """A recording of a family of maps and its vector: standardised over the recordings, mean 0 and std 1."""
+
+    name: str
+    vector: list[float]
+
+
 class ModelOut(Document):
     """A trained model: what it is, how it was trained, how good it is on held-out data."""
 
@@ -100,6 +107,10 @@ class ModelOut(Document):
     )
     nuisance_channels: list[str] = Field(
         default_factory=list, description="Channels whose linear share is subtracted from the observations."
+    )
+    recordings: list[RecordingVector] = Field(
+        default_factory=list,
+        description="With `recording_dim`, those that have a map of their own; empty where all share one.",
     )
     lags: list[int] = Field(description="Delay embedding of the observations, in steps; [0] for none.")
     dt: float

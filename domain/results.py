@@ -183,6 +183,21 @@ class ExponentComparison(Document):
     reason: str | None = Field(default=None, description="Why they cannot be compared, or the difference not weighed.")
 
 
+class RecordingReport(Document):
+    """How good the map of one recording of a family is, on its held-out rows."""
+
+    name: str
+    vector: list[float]
+    fitted: bool = Field(
+        description="Whether the vector was fitted to these very rows, training not knowing the recording."
+    )
+    verdict: str
+    d_stsp: float | None
+    d_h: float | None
+    prediction_error: float | None
+    lambda_max: float | None = Field(description="Largest Lyapunov exponent of its map, per time unit.")
+
+
 class ReconstructionReport(Document):
     """How good a model is, measured on data it has not seen."""
 
@@ -206,6 +221,10 @@ class ReconstructionReport(Document):
     reference_steps: tuple[int, int] = Field(description="[start, stop) of the held-out rows used.")
     reference_parts: list[tuple[int, int]] = Field(
         default_factory=list, description="[start, stop) of each of several runs of them, as a collection has."
+    )
+    recordings: list[RecordingReport] = Field(
+        default_factory=list,
+        description="Of a family of maps, at most six of its recordings; the report itself is that of the median one.",
     )
     warnings: list[Warning_] = Field(default_factory=list)
     samples: dict[str, Any] = Field(
@@ -237,6 +256,10 @@ class ForecastResult(Document):
         default=None,
         description="Steps until the ensemble has spread over a tenth of the attractor's own width: beyond it only statistics can be "
         "believed. `horizon_steps` when it never does; null for a single member.",
+    )
+    recording_vector: list[float] | None = Field(
+        default=None,
+        description="Of a family of maps, the vector of the one that was run; null for a model with one map.",
     )
     inputs: Literal["request", "series"] | None = Field(
         default=None,

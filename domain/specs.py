@@ -14,6 +14,7 @@ from domain.training_specs import (
     Auto,
     AutoObservationSpec,
     ForcingSpec,
+    GeneralizedForcingSpec,
     LearningRateSpec,
     ObservationSpec,
     RegularizationSpec,
@@ -168,7 +169,21 @@ class TrainSpec(Spec):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"{name} names a channel twice")
         self._check_observation()
+        if self.recording_dim:
+            self._check_family()
         return self
+
+    def _check_family(self) -> None:
+        if self.split not in ("auto", "each"):
+            raise ValueError(
+                "recording_dim needs rows of every recording for training: leave split away, or set it to each"
+            )
+        if isinstance(self.forcing, GeneralizedForcingSpec) and self.forcing.adaptive:
+            raise ValueError("recording_dim and adaptive forcing exclude each other: set adaptive to false")
+        if self.nuisance_channels or self.observation.kind == "convolutional":
+            raise ValueError(
+                "recording_dim needs an observation without kernel and nuisance: set it to 0, or leave those away"
+            )
 
     def _check_observation(self) -> None:
         if both := [name for name in self.nuisance_channels if name in self.input_channels]:
@@ -257,6 +272,14 @@ class ForecastSpec(Spec):
         description="Future values of the model's nuisance channels, likewise. Default: what the series has recorded, or else their mean, "
         "which forecasts the signal alone.",
     )
+    recording: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None,
+        description="Of a model with recording_dim: the recording whose map is run. Default: the one in which the forecast starts, "
+        "or, where the model does not know it, a map that is fitted to the rows before the start.",
+    )
+    recording_vector: Annotated[list[float], Field(min_length=1, max_length=8)] | None = Field(
+        default=None, description="The vector of the map that is run, in place of a recording's."
+    )
     quantiles: Annotated[list[Annotated[float, Field(ge=1e-4, le=1 - 1e-4)]], Field(max_length=9)] = Field(
         default=[0.05, 0.95], description="Quantiles of the ensemble that are reported beside its median."
     )
@@ -274,6 +297,8 @@ class ForecastSpec(Spec):
             raise ValueError("give exactly one of horizon_steps and horizon_lyapunov_times")
         if self.context is not None and self.start_index is not None:
             raise ValueError("give start_index or context, not both")
+        if self.recording is not None and self.recording_vector is not None:
+            raise ValueError("give recording or recording_vector, not both")
         return self
 
 

@@ -10,14 +10,17 @@ import numpy as np
 
 from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
 from domain.results import ForecastStart, LyapunovSpectrum, Predictability
-from domain.series import Segment
+from domain.series import Recording, Segment
 from domain.specs import ForecastContext, ForecastSpec
+from dynamics.families import forecasting_model, rows_before
 from models.trained import TrainedModel
 
 
 class Given(NamedTuple):
     """What a forecast starts from and what goes with it, own units; None for what the model has not."""
 
+    model: TrainedModel  # the map that runs: of a family, one of its maps
+    vector: list[float] | None  # of that map
     values: np.ndarray  # (L, N)
     start: ForecastStart
     inputs: np.ndarray | None  # (horizon, K)
@@ -38,7 +41,7 @@ def given_by_context(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> G
     )
     inputs, nuisance = context_columns(model, spec.context)
     future = future_inputs(model, spec, n_steps, None), future_nuisance(model, spec, n_steps, None)
-    return Given(values, start, *future, inputs, nuisance)
+    return Given(*forecasting_model(model, spec, rows=values), values, start, *future, inputs, nuisance)
 
 
 def given_by_series(
@@ -50,8 +53,9 @@ def given_by_series(
     segments: Sequence[Segment],
     table: np.ndarray,
     dt: float,
+    recordings: Sequence[Recording] = (),
 ) -> Given:
-    """From a stored series, `table` (T, len(channels)). Raises InvalidParameters where it lacks a column that the start needs."""
+    """From a stored series, `table` (T, len(channels)), a collection of `recordings` or none. Raises InvalidParameters where it lacks a column that the start needs."""
     rows, start = start_in_series(segments, start_index=spec.start_index, context_steps=model.context_steps, dt=dt)
     later = recorded_from(segments, start, n_steps)
 
@@ -66,7 +70,13 @@ def given_by_series(
 
     values = part(rows, model.channels, needed=True)
     assert values is not None
+    own: tuple[TrainedModel, list[float] | None] = (model, None)
+    if model.family is not None or spec.recording is not None or spec.recording_vector is not None:
+        before = rows_before(segments, start)
+        past = part(before, model.channels, needed=True), part(before, model.input_channels, needed=False)
+        own = forecasting_model(model, spec, start=start, recordings=recordings, rows=past[0], inputs=past[1])
     return Given(
+        *own,
         values,
         start,
         future_inputs(model, spec, n_steps, part(later, model.input_channels, needed=False)),

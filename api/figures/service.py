@@ -163,6 +163,8 @@ def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
 
     loaded, row = _reference(services, tenant, result)
     model, report = loaded.trained, result.document.get("report") or result.document
+    if model.family is not None:
+        raise NotFound("There is no figure prediction-error of a model with a map for each recording.")
     table = stored_series.load_values(services.blobs, row)
     parts: list[np.ndarray] = []
     lead_in: list[int] = []

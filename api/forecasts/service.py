@@ -15,7 +15,7 @@ from domain.documents import Encoded, ForecastOut, write_forecast
 from domain.errors import ErrorItem, InvalidParameters, NotFound, UnknownChannel
 from domain.ids import is_id, new_id
 from domain.results import ForecastResult
-from domain.series import Segment
+from domain.series import Recording, Segment
 from domain.specs import ForecastSpec
 from dynamics.forecast_inputs import Given, given_by_context, given_by_series
 from dynamics.forecasting import check_size, forecast, horizon_steps
@@ -64,14 +64,14 @@ def _computed(
     """The forecast, and the series that it starts from, if any."""
     source, given = _given(services, tenant, model, spec, series_id)
     result = forecast(
-        model.trained,
+        given.model,
         given.values,
         spec=spec,
         start=given.start,
         predictability=model.predictability,
         **given.columns(),
     )
-    return result, source
+    return result.model_copy(update={"recording_vector": given.vector}), source
 
 
 def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
@@ -97,7 +97,16 @@ def _given(services: Services, tenant: str, model: LoadedModel, spec: ForecastSp
         row = series_for(session, tenant, model, series_id)
     table = stored_series.load_values(services.blobs, row)
     segments = [Segment.model_validate(s) for s in row.profile["segments"]]
-    found = given_by_series(trained, spec, n_steps, channels=row.channels, segments=segments, table=table, dt=row.dt)
+    found = given_by_series(
+        trained,
+        spec,
+        n_steps,
+        channels=row.channels,
+        segments=segments,
+        table=table,
+        dt=row.dt,
+        recordings=[Recording.model_validate(r) for r in row.profile.get("recordings") or []],
+    )
     return _Source(row.id, found)
 
 

@@ -140,6 +140,10 @@ def _observed(channels: Sequence[str], spec: TrainSpec, at: str) -> list[str]:
 def _check_train(row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: str) -> None:
     observed = _observed(channels, spec, at)
     profile = SeriesProfile.model_validate(row.profile)
+    if spec.recording_dim and len(profile.recordings) < 2:
+        raise _wrong(
+            f"{at}/recording_dim", "recording_dim needs a series of several recordings; this one is a single recording."
+        )
     with pointing_to(f"{at}/split", InvalidParameters):
         training = longest_training_run([(s.start, s.stop) for s in profile.segments], spec, profile.recordings)
     lags = [0] if spec.embedding_lags == "auto" else spec.embedding_lags

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from domain.base import Quantity
 from domain.ids import new_id
 from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
+from dynamics.family_evaluation import evaluate_recordings
 from store.tables import EvaluationRow
 from worker.context import Context, Outcome
 from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_runs, stated_runs
@@ -26,7 +29,8 @@ def run(context: Context) -> Outcome:
     runs = reference_runs(request.params, held_out, given.row.n_steps)
     reference = given.within(runs, model.context_rows - 1)
     lambda_max = _lambda_max(context, given, row.analysis_id if is_own else None)
-    report = evaluate(
+    measure = evaluate if model.family is None else partial(evaluate_recordings, names=reference.names)
+    report = measure(
         model,
         reference.observed,
         inputs=reference.inputs,

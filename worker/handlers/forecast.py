@@ -29,7 +29,7 @@ def run(context: Context) -> Outcome:
     n_steps = horizon_steps(request.params, predictability, model.dt)
     given = _given(context, request, model, series_id, n_steps)
     result = forecast(
-        model,
+        given.model,
         given.values,
         spec=request.params,
         start=given.start,
@@ -38,7 +38,7 @@ def run(context: Context) -> Outcome:
         reporter=context.reporter,
     )
     document = ForecastOut(
-        **dict(result),
+        **dict(result.model_copy(update={"recording_vector": given.vector})),
         id=new_id("forecast"),
         model_id=row.id,
         series_id=series_id,
@@ -63,6 +63,15 @@ def _given(context: Context, request: ForecastJob, model: TrainedModel, series_i
         return given_by_context(model, spec, n_steps)
     with context.database.read() as session:
         row = series.get(session, str(series_id), tenant=context.task.tenant)
-    segments = SeriesProfile.model_validate(row.profile).segments
+    profile = SeriesProfile.model_validate(row.profile)
     table = context.patiently(lambda: series.load_values(context.blobs, row))
-    return given_by_series(model, spec, n_steps, channels=row.channels, segments=segments, table=table, dt=row.dt)
+    return given_by_series(
+        model,
+        spec,
+        n_steps,
+        channels=row.channels,
+        segments=profile.segments,
+        table=table,
+        dt=row.dt,
+        recordings=profile.recordings,
+    )

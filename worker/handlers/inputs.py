@@ -29,6 +29,7 @@ class Reference(NamedTuple):
     inputs: list[np.ndarray] | None  # (T_i, K) where there are any
     nuisance: list[np.ndarray] | None  # (T_i, P) where there is any
     lead_in: list[int]  # rows at the beginning of each that runs start from, and nothing else
+    names: list[str | None]  # the recording of each; None in a series that is no collection
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class SeriesInput:
 
     def within(self, runs: Sequence[tuple[int, int]], before: int = 0) -> Reference:
         """What of the segments lies in the rows [start, stop) of the runs, and up to `before` rows that lead into each."""
-        lead_in, part = [], []
+        lead_in, part, recordings = [], [], self.recordings
         for start, stop in runs:
             for first, values in rows_between(self.segments, max(0, start - before), stop):
                 if first + len(values) > start:
@@ -73,6 +74,7 @@ class SeriesInput:
             self.columns(self.input_channels, part) if self.input_channels else None,
             self.columns(self.nuisance_channels, part) if self.nuisance_channels else None,
             lead_in,
+            [next((r.name for r in recordings if r.holds(first)), None) for first, _ in part],
         )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from domain.base import Document, Quantity, Warning_
-from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, artifact_href, summary
+from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, RecordingVector, artifact_href, summary
 from domain.ids import new_id
 from domain.results import LyapunovAnalysis, ReconstructionReport, TrainingHistory
 from domain.specs import EvaluateSpec, LyapunovSpec, TrainSpec
 from dynamics.evaluation import evaluate
+from dynamics.family_evaluation import evaluate_recordings
 from dynamics.lyapunov import analyze
 from dynamics.reporting import Reporter
 from dynamics.training import train
@@ -118,7 +120,8 @@ def _evaluate(
     chosen_on = stated_runs(history.validation_parts, history.validation_steps)
     runs = reference_runs(spec, held_out or chosen_on, given.row.n_steps)
     reference = given.within(runs, model.context_rows - 1)
-    report = evaluate(
+    measure = evaluate if model.family is None else partial(evaluate_recordings, names=reference.names)
+    report = measure(
         model,
         reference.observed,
         inputs=reference.inputs,
@@ -161,6 +164,7 @@ def _save(
         channels=model.channels,
         input_channels=model.input_channels,
         nuisance_channels=model.nuisance_channels,
+        recordings=_vectors(model),
         lags=model.lags,
         dt=model.dt,
         time_unit=model.time_unit,
@@ -188,6 +192,13 @@ def _save(
         document=document.model_dump(mode="json", exclude=_COLUMNS),
     )
     return row, files
+
+
+def _vectors(model: TrainedModel) -> list[RecordingVector]:
+    if model.family is None:
+        return []
+    pairs = zip(model.family.names, model.family.vectors.tolist(), strict=True)
+    return [RecordingVector(name=name, vector=vector) for name, vector in pairs]
 
 
 def _artifact(context: Context, model_id: str, name: str, media_type: str, data: bytes) -> ArtifactRow:

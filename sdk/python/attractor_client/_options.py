@@ -59,6 +59,7 @@ class TrainOptions(SeriesJobOptions, total=False):
     forcing: Mapping[str, Any] | Auto
     input_channels: Sequence[str]
     nuisance_channels: Sequence[str]
+    recording_dim: int
     embedding_lags: Sequence[int] | Auto
     sequence_length: int | Auto
     batch_size: int
@@ -108,6 +109,8 @@ class ForecastOptions(TypedDict, total=False):
     context_time_start: float
     context_inputs: Any
     context_nuisance: Any
+    recording: str
+    recording_vector: Sequence[float]
     inputs: Any
     nuisance: Any
     quantiles: Sequence[float]
