@@ -55,7 +55,10 @@ def given_by_series(
     dt: float,
     recordings: Sequence[Recording] = (),
 ) -> Given:
-    """From a stored series, `table` (T, len(channels)), a collection of `recordings` or none. Raises InvalidParameters where it lacks a column that the start needs."""
+    """From a stored series, `table` (T, len(channels)), a collection of `recordings` or none.
+
+    Raises InvalidParameters where it lacks a column that the start needs.
+    """
     rows, start = start_in_series(segments, start_index=spec.start_index, context_steps=model.context_steps, dt=dt)
     later = recorded_from(segments, start, n_steps)
 
