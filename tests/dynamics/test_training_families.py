@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from domain.errors import InvalidParameters
 from domain.series import Recording
 from domain.specs import TrainSpec
+from dynamics.families import fit_vector
 from dynamics.kernels.block import family_loss_and_gradient
 from dynamics.kernels.lanes import LANES
+from dynamics.measures import prediction_error
+from dynamics.reporting import Reporter
+from dynamics.training import train
 from dynamics.training.data import TrainingData, prepare
 from dynamics.training.engine import CompiledEngine
 from dynamics.training.layout import family_views, n_shared
@@ -22,6 +27,7 @@ from dynamics.training.schedule import forcing_schedule
 from dynamics.training.settings import Settings, resolve, with_recordings
 from dynamics.training.split import split
 from dynamics.training.splitmix import SplitMix64
+from models.trained import TrainedModel
 
 STEPS = 13
 SIZES = {"clipped-shplrnn": (3, 7), "plrnn": (4, None)}  # sixteen partial sums of each gradient, and one
@@ -153,3 +159,54 @@ def test_what_cannot_be_a_family_is_refused() -> None:
         TrainSpec(recording_dim=1, split="recordings")
     with pytest.raises(ValueError, match="adaptive forcing exclude"):
         TrainSpec.model_validate({"recording_dim": 1, "forcing": {"kind": "gtf", "adaptive": True}})
+
+
+PARAMETERS = np.array([1.25, 1.4, 1.1, 1.33, 1.18, 1.37])  # Hénon's a, in no order
+
+
+def henon(a: float, rows: int) -> np.ndarray:
+    out, x, y = np.empty((rows, 2)), 0.1, 0.1
+    for i in range(-100, rows):
+        x, y = 1 - a * x * x + y, 0.3 * x
+        if i >= 0:
+            out[i] = x, y
+    return out
+
+
+def trained(dim: int) -> TrainedModel:
+    parts = [henon(a, 400) for a in PARAMETERS]
+    recordings = [
+        Recording(name=f"a{a}", start=400 * i, stop=400 * i + 400, time_start=0) for i, a in enumerate(PARAMETERS)
+    ]
+    spec = TrainSpec.model_validate(
+        {"recording_dim": dim, "split": "each", "seeds": 1, "updates": 1500, "hidden_dim": 40, "batch_size": 32, "budget_seconds": 600,
+         "sequence_length": 20, "forcing": {"kind": "gtf", "alpha": 0.6}, "regularization": {"smoothing": "off"}}
+    )  # fmt: skip
+    segments = [(r.start, part) for r, part in zip(recordings, parts, strict=True)]
+    model, history = train(
+        segments, channels=["x", "y"], dt=1.0, time_unit="step", spec=spec, analysis=None, reporter=Reporter(),
+        threads=1, recordings=recordings,
+    )  # fmt: skip
+    assert history.test_parts == [(400 * i + 360, 400 * i + 400) for i in range(6)]
+    return TrainedModel.from_safetensors(model.to_safetensors())
+
+
+def test_the_vector_is_the_systems_parameter_and_each_map_is_better_than_one_for_all() -> None:
+    """Six Hénon maps: with one number for each recording its order is that of a, and forecasts are far better."""
+    family, shared = trained(1), trained(0)
+    assert family.family is not None
+    assert shared.family is None
+    assert abs(spearmanr(family.family.vectors[:, 0], PARAMETERS).statistic) == pytest.approx(1.0)
+
+    def error(model: TrainedModel, i: int) -> float:
+        own = model.of(i).as_float64()
+        found = prediction_error(own, [own.embed(henon(PARAMETERS[i], 1000)[400:])], 1).value
+        return np.inf if found is None else found
+
+    errors = np.array([[error(model, i) for i in range(6)] for model in (family, shared)])
+    assert errors[0].mean() < errors[1].mean() / 5
+    assert (errors[0] < errors[1]).sum() >= 5
+    new = family.as_float64()
+    vector = fit_vector(new, [henon(1.29, 200)])  # a recording that training has not seen lies between its neighbours
+    at = [family.family.vector(f"a{a}")[0] for a in (1.25, 1.33)]
+    assert min(at) < vector[0] < max(at)
