@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Parts:
     def add(self, number: int, found: Found) -> None:
         if self._file is not None:
             with self._file.open("a") as stream:
-                stream.write(json.dumps({**self._which, "schedule": number, "found": asdict(found)}) + "\n")
+                stream.write(json.dumps({**self._which, "schedule": number, "found": vars(found)}) + "\n")
 
 
 def _found(fields: dict[str, Any]) -> Found:
