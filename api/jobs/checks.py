@@ -28,6 +28,7 @@ from domain.specs import (
     TrainSpec,
 )
 from dynamics.input_channels import separate
+from dynamics.observation_kernels import checked_kernel
 from dynamics.partition import partition
 from dynamics.sizing import choose
 from store import results, series
@@ -147,7 +148,15 @@ def _check_train(row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: s
     with pointing_to(f"{at}/split", InvalidParameters):
         training = longest_training_run([(s.start, s.stop) for s in profile.segments], spec, profile.recordings)
     lags = [0] if spec.embedding_lags == "auto" else spec.embedding_lags
-    length = SHORTEST_SEQUENCE if spec.sequence_length == "auto" else spec.sequence_length
+    kernel = checked_kernel(spec, row.dt, row.time_unit, at)
+    shortest = SHORTEST_SEQUENCE + max(0, len(kernel) - 1)
+    length = shortest if spec.sequence_length == "auto" else spec.sequence_length
+    if kernel and length + 1 > training:
+        detail = (
+            f"The kernel spans {len(kernel)} rows and a sequence {length} steps; the longest run without a gap of the training part has "
+            f"{training} rows. Send a longer series, or give a shorter kernel."
+        )
+        raise _wrong(f"{at}/observation/kernel", detail)
     if length + lags[-1] >= training:
         detail = (
             f"A sequence of {length} steps with lags up to {lags[-1]} does not fit: the longest run without a gap of the "

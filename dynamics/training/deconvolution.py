@@ -10,39 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.errors import ErrorItem, InvalidParameters
-from domain.training_specs import ExponentialKernelSpec, GivenKernelSpec, KernelSpec
-from models.filters import Filter, exponential, haemodynamic
+from models.filters import Filter
 
-SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "min": 60.0}
 LEAST_NOISE = 0.01  # of a channel's std: no kernel is known better, and what it misses would be amplified
 LEAST_PASSED = 0.25  # share of the frequencies whose power is taken for noise
-SMALLEST_SUM = 0.05  # of a kernel over that of its absolute values
 PERSISTENCES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 SIGNALS = 10.0 ** np.arange(-2, 4.01, 0.1)  # variances of z, that of x being 1
-
-
-def kernel_of(spec: KernelSpec, dt: float, time_unit: str, at: str = "/params") -> np.ndarray:
-    """The kernel (L,) of sum 1, one number a step. Raises InvalidParameters where it is no filter, or its time is unknown."""
-    place = f"{at}/observation/kernel"
-    if isinstance(spec, GivenKernelSpec):
-        values = np.array(spec.values)
-        if abs(values.sum()) < SMALLEST_SUM * np.abs(values).sum() or not values.any():
-            detail = "The values of the kernel add up to almost nothing, so it hides the mean of the states; give a kernel that does not."
-            raise InvalidParameters(detail, [ErrorItem(pointer=f"{place}/values", detail=detail)])
-        return values / values.sum()
-    if isinstance(spec, ExponentialKernelSpec):
-        return exponential(spec.decay_time / dt)
-    seconds = spec.repetition_time
-    if seconds == "auto":
-        if time_unit not in SECONDS:
-            detail = (
-                f"The series is sampled every {dt:g} {time_unit or '(no unit)'}, and the haemodynamic response is known in seconds: "
-                "give kernel.repetition_time, the seconds between two rows."
-            )
-            raise InvalidParameters(detail, [ErrorItem(pointer=f"{place}/repetition_time", detail=detail)])
-        seconds = dt * SECONDS[time_unit]
-    return haemodynamic(seconds)
 
 
 def periodogram(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

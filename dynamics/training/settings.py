@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
+from domain.errors import ErrorItem, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.series import Recording
 from domain.specs import TrainSpec
 from dynamics.forcing import Forcing, decorrelation_steps, resolve_forcing, usual_alpha
+from dynamics.observation_kernels import checked_kernel
 from dynamics.sizing import Sizing, choose, matrix_weights
-from dynamics.training.deconvolution import kernel_of
 from dynamics.training.smoothing import windows
 from dynamics.training.split import Segments, Split
 from models.base import Size
@@ -120,7 +120,7 @@ def resolve(
     """
     why: dict[str, str] = {}
     lags = _lags(spec, n_channels, analysis, why)
-    kernel = _kernel(spec, dt, time_unit)
+    kernel = checked_kernel(spec, dt, time_unit)
     sizing = choose(spec, n_channels * len(lags))
     why |= sizing.why
     weights = matrix_weights(sizing.map, sizing.size)
@@ -215,20 +215,6 @@ def _lags(spec: TrainSpec, n_channels: int, analysis: LyapunovAnalysis | None, w
         return list(analysis.embedding.lags)
     why["embedding_lags"] = "the channels are taken as the state" if n_channels > 1 else "no analysis gave an embedding"
     return [0]
-
-
-def _kernel(spec: TrainSpec, dt: float, time_unit: str) -> list[float]:
-    """The kernel of a convolutional observation; empty for any other."""
-    if spec.observation.kind != "convolutional":
-        return []
-    kernel = kernel_of(spec.observation.kernel, dt, time_unit)
-    if spec.sequence_length != "auto" and spec.sequence_length < len(kernel):
-        raise InvalidParameters(
-            f"The kernel spans {len(kernel)} rows and does not fit into a training sequence of {spec.sequence_length} steps, of which none "
-            f"could be judged: raise sequence_length to {2 * len(kernel)} or so (at least {len(kernel)}), or leave it away.",
-            [ErrorItem(pointer="/params/sequence_length")],
-        )
-    return [float(weight) for weight in kernel]
 
 
 def _sequence_length(

@@ -15,10 +15,11 @@ from domain.specs import EvaluateSpec, ForecastSpec, TrainSpec
 from dynamics.evaluation import evaluate
 from dynamics.forecast_inputs import given_by_context, given_by_series
 from dynamics.forecasting import forecast
+from dynamics.observation_kernels import kernel_of
 from dynamics.reporting import Reporter
 from dynamics.training import train
 from dynamics.training.data import prepare
-from dynamics.training.deconvolution import estimate, kernel_of
+from dynamics.training.deconvolution import estimate
 from dynamics.training.settings import resolve
 from dynamics.training.split import split
 from models.filters import Filter, convolve, haemodynamic
