@@ -15,13 +15,13 @@ export async function modelView(context, id, part = "", embedded = false) {
   const model = await get(`/v1/models/${id}`);
   const [analysis, series] = await Promise.all([
     model.analysis_id ? get(`/v1/analyses/${model.analysis_id}`) : null,
-    get(`/v1/series/${model.series_id}`).catch(() => null), // deleted since: the model stays
+    model.series_id ? get(`/v1/series/${model.series_id}`).catch(() => null) : null, // deleted since, or imported: the model stays
   ]);
   const known = PARTS.some(([name]) => name === part) ? part : "";
   return el(
     "div",
     {},
-    embedded ? null : [el("p.fine", {}, "Model of ", el("a", { href: `#${model.series_id}` }, "this series")), el("h1", {}, series?.name || id)],
+    embedded ? null : [el("p.fine", {}, ...(model.series_id ? ["Model of ", el("a", { href: `#${model.series_id}` }, "this series")] : ["Imported model"])), el("h1", {}, series?.name || id)],
     tabs(id, PARTS.filter(([name]) => name !== "data" || analysis), known),
     await partOf(known, { context, model, analysis, series }),
   );
