@@ -108,7 +108,8 @@ class Referee:
         self.rare_rows = _one_row_of_each(self.portrait.cells(projected, COARSE_BINS), coarse)
         self.rare_starts = known[self.rare_rows]
         parts = [*data.train, *data.validation]
-        self.window = min(1024, window_steps([len(part) for part in parts]))
+        self.run_steps = RUN_STEPS if not len(self.owners) else RUN_STEPS // FAMILY_SHARE
+        self.window = min(1024, self.run_steps - TRANSIENT_STEPS, window_steps([len(part) for part in parts]))
         self.spectrum = _pooled_spectrum(parts, self.window)
         self.start_rows = np.linspace(0, len(known) - 1, N_STARTS).astype(int)
         self.starts = known[self.start_rows]
@@ -117,10 +118,9 @@ class Referee:
     def judge(self, model: TrainedModel) -> Judgement:
         """Two runs from each start: one at full resolution for the spectrum, one long and thinned for what becomes of it."""
         with np.errstate(all="ignore"):
-            run_steps = RUN_STEPS if not len(self.owners) else RUN_STEPS // FAMILY_SHARE
-            states = self._run(model, model.encode(self.starts), self.start_rows, run_steps, 1, self._drive(1))
+            states = self._run(model, model.encode(self.starts), self.start_rows, self.run_steps, 1, self._drive(1))
             late_steps = self._late_steps(model)
-            ahead = self._drive(1 + run_steps)
+            ahead = self._drive(1 + self.run_steps)
             late_states = self._run(model, states[-1], self.start_rows, late_steps, LATE_EVERY, ahead)
             settled = max(TRANSIENT_STEPS, model.shown_steps)
             runs = model.show(states[settled - model.shown_steps : settled], states[settled:])
@@ -141,7 +141,7 @@ class Referee:
                 NEVER_THERE, "collapsed", "its free runs never visit the data", None, None, error, exponent
             )
         d_h = float(np.mean(_hellinger(self.spectrum, _spectrum(runs, self.window))))
-        reached = run_steps + LATE_EVERY * np.arange(1, len(late) + 1)
+        reached = self.run_steps + LATE_EVERY * np.arange(1, len(late) + 1)
         coverage = self._coverage(late) / self._reachable(self.start_rows, reached)[bounded]
         lost = 1 - np.mean(coverage > LEAST_COVERAGE) * np.mean(bounded)
         score = d_stsp + SPECTRUM_WEIGHT * d_h + LOSS_WEIGHT * lost + self._disagreement(exponent)

@@ -173,13 +173,13 @@ def henon(a: float, rows: int) -> np.ndarray:
     return out
 
 
-def trained(dim: int) -> TrainedModel:
-    parts = [henon(a, 400) for a in PARAMETERS]
+def trained(dim: int, rows: int = 400, updates: int = 1500) -> TrainedModel:
+    parts = [henon(a, rows) for a in PARAMETERS]
     recordings = [
-        Recording(name=f"a{a}", start=400 * i, stop=400 * i + 400, time_start=0) for i, a in enumerate(PARAMETERS)
+        Recording(name=f"a{a}", start=rows * i, stop=rows * i + rows, time_start=0) for i, a in enumerate(PARAMETERS)
     ]
     spec = TrainSpec.model_validate(
-        {"recording_dim": dim, "split": "each", "seeds": 1, "updates": 1500, "hidden_dim": 40, "batch_size": 32, "budget_seconds": 600,
+        {"recording_dim": dim, "split": "each", "seeds": 1, "updates": updates, "hidden_dim": 40, "batch_size": 32, "budget_seconds": 600,
          "sequence_length": 20, "forcing": {"kind": "gtf", "alpha": 0.6}, "regularization": {"smoothing": "off"}}
     )  # fmt: skip
     segments = [(r.start, part) for r, part in zip(recordings, parts, strict=True)]
@@ -187,7 +187,8 @@ def trained(dim: int) -> TrainedModel:
         segments, channels=["x", "y"], dt=1.0, time_unit="step", spec=spec, analysis=None, reporter=Reporter(),
         threads=1, recordings=recordings,
     )  # fmt: skip
-    assert history.test_parts == [(400 * i + 360, 400 * i + 400) for i in range(6)]
+    assert history.test_parts == [(rows * i + rows * 9 // 10, rows * i + rows) for i in range(6)]
+    assert history.seeds[0].validation["d_h"] is not None
     return TrainedModel.from_safetensors(model.to_safetensors())
 
 
@@ -210,3 +211,9 @@ def test_the_vector_is_the_systems_parameter_and_each_map_is_better_than_one_for
     vector = fit_vector(new, [henon(1.29, 200)])  # a recording that training has not seen lies between its neighbours
     at = [family.family.vector(f"a{a}")[0] for a in (1.25, 1.33)]
     assert min(at) < vector[0] < max(at)
+
+
+def test_recordings_longer_than_the_judging_runs() -> None:
+    model = trained(2, rows=2000, updates=3)
+    assert model.family is not None
+    assert model.family.vectors.shape == (6, 2)
