@@ -93,7 +93,8 @@ class Parts:
 
 
 def _found(fields: dict[str, Any]) -> Found:
-    return Found(**{name: Counter(value) if isinstance(value, dict) else value for name, value in fields.items()})
+    values: dict[str, Any] = {name: Counter(v) if isinstance(v, dict) else v for name, v in fields.items()}
+    return Found(**values)
 
 
 def report(kind: str, parts: Iterable[Found]) -> dict[str, Any]:
