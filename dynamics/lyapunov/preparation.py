@@ -41,6 +41,15 @@ def prepare(segments: list[np.ndarray], dt: float, clock: Clock) -> Prepared:
         raise InvalidParameters(f"dt must be a positive number of time units; it is {dt}.")
     usable = _usable(segments, clock)
     warnings: list[Warning_] = []
+    if len(usable) < len(segments):
+        short = sum(len(s) for s in segments) - sum(len(s) for s in usable)
+        warnings.append(
+            Warning_(
+                code="short-segments",
+                detail=f"{len(segments) - len(usable)} of {len(segments)} segments, {short} rows, are shorter than "
+                f"{MIN_ANALYSIS_RUN} rows and were left out.",
+            )
+        )
     usable = _varying(usable, warnings, clock)
     n_rows = sum(len(s) for s in usable)
     clock.tick()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.errors import ErrorItem, SeriesTooShort
+from domain.errors import ErrorItem, InvalidParameters, SeriesTooShort
 from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.series import Recording

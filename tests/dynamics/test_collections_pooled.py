@@ -61,6 +61,13 @@ def test_fifty_trials_give_the_exponents_of_the_series(name: str) -> None:
     assert (np.abs(along - whole.lyapunov_spectrum.exponents) < 3 * error).all()
 
 
+def test_segments_that_are_too_short_are_said() -> None:
+    series, dt, _ = SYSTEMS["henon"]
+    found = analysis([*np.split(series[:2000], 10), series[2000:2030], series[3000:3010]], dt)
+    warning = next(w for w in found.warnings if w.code == "short-segments")
+    assert warning.detail == "2 of 12 segments, 40 rows, are shorter than 40 rows and were left out."
+
+
 def test_a_piece_that_nearly_repeats_itself_is_not_the_series() -> None:
     series, _, _ = SYSTEMS["lorenz"]
     trials = np.split(series, 50)
