@@ -11,12 +11,19 @@ export function tableFiles(href, name) {
   return el("span.inline.tight", {}, TABLES.map((format) => downloadLink("a", `${href}?format=${format}`, `${name}.${format}`, format.toUpperCase())));
 }
 
+/** The ONNX graphs that are made when they are asked for; a model that sees its states through a kernel has none. */
+function graphsOf({ id, observation, nuisance_channels: nuisance }) {
+  if (observation.kind === "convolutional" || nuisance?.length) return [];
+  return ["model.onnx", "encoder.onnx"].map((name) => [`/v1/models/${id}/artifacts/${name}`, name, name]);
+}
+
 export async function filesCard(model, analysis, series) {
   const forecasts = (await get(`/v1/forecasts?model_id=${model.id}&limit=20`)).data;
   const report = `/v1/models/${model.id}/report`;
   const documents = [
     [`${report}?format=pdf`, "Report (PDF)", `${model.id}-report.pdf`],
     [`${report}?format=html`, "Report (HTML)", `${model.id}-report.html`],
+    ...graphsOf(model),
     ...model.artifacts.map((a) => [a.href, a.name, a.name]),
     [`/v1/models/${model.id}`, "Model and report (JSON)", `${model.id}.json`],
     ...(analysis ? [[`/v1/analyses/${analysis.id}`, "Analysis (JSON)", `${analysis.id}.json`]] : []),

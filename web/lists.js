@@ -1,6 +1,7 @@
 // Lists of series, jobs and models, newest first; jobs by state and kind, models to be compared.
 import { get } from "./api.js";
 import { count, el, num, problemBox, table, when, withUnit } from "./dom.js";
+import { importDrawer } from "./importing.js";
 
 const STATUSES = ["queued", "running", "pausing", "paused", "canceling", "succeeded", "failed", "canceled"];
 const KINDS = ["reconstruct", "lyapunov", "train", "evaluate", "forecast"];
@@ -87,5 +88,5 @@ export async function listView(context, name, chosen) {
 
   await load();
   const compare = name === "models" && rows.length > 1 ? compareBar(context, body) : null;
-  return el("div", {}, el("h1", {}, list.title), el("section.card", {}, list.filters ? filterBar(name, list.filters, chosen) : null, compare, body, more));
+  return el("div", {}, el("h1", {}, list.title), el("section.card", {}, list.filters ? filterBar(name, list.filters, chosen) : null, compare, body, more, name === "models" ? importDrawer(context) : null));
 }

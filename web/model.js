@@ -21,10 +21,14 @@ export async function modelView(context, id, part = "", embedded = false) {
   return el(
     "div",
     {},
-    embedded ? null : [el("p.fine", {}, ...(model.series_id ? ["Model of ", el("a", { href: `#${model.series_id}` }, "this series")] : ["Imported model"])), el("h1", {}, series?.name || id)],
+    embedded ? null : [origin(model), el("h1", {}, series?.name || id)],
     tabs(id, PARTS.filter(([name]) => name !== "data" || analysis), known),
     await partOf(known, { context, model, analysis, series }),
   );
+}
+
+function origin({ series_id: id }) {
+  return el("p.fine", {}, id ? ["Model of ", el("a", { href: `#${id}` }, "this series")] : "Model imported from a file");
 }
 
 function partOf(part, { context, model, analysis, series }) {

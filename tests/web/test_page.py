@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -152,9 +153,20 @@ def test_from_a_file_to_a_forecast(page: Page, lorenz_csv: Path, tmp_path: Path)
     download.value.save_as(tmp_path / "attractor.png")
     assert (tmp_path / "attractor.png").read_bytes().startswith(b"\x89PNG")
 
+    with page.expect_download() as download:
+        page.get_by_role("link", name="encoder.onnx").click()
+    assert download.value.suggested_filename.endswith("encoder.onnx")
+
+    page.get_by_role("link", name="Models").click()
+    page.get_by_text("Import a model from a file").click()
+    page.get_by_label("Weights").set_input_files(tmp_path / "model.safetensors")
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_text("Model imported from a file")).to_be_visible()
+    page.go_back()
+
     page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_role("link", name="Models").click()
-    page.get_by_role("region", name="Newest first").get_by_role("link").first.click()
+    page.get_by_role("region", name="Newest first").get_by_role("link").nth(1).click()  # the imported one is newer
     expect(page.get_by_role("heading", name="A Lorenz series")).to_be_visible()
     for part in ("In short", "The data", "The model", "Forecast", "Take it along"):
         page.get_by_role("link", name=part, exact=True).click()
@@ -239,8 +251,9 @@ def test_every_parameter_is_in_the_drawer_and_errors_stand_beside_their_fields(p
     expect(page.locator("[aria-invalid]")).to_have_count(0)
     with page.expect_request(lambda r: r.url.endswith("/v1/jobs")) as sent:
         page.get_by_role("button", name="Start reconstruction").click()
-    params = sent.value.post_data_json["params"]
-    assert params == {"train": {"forcing": {"kind": "gtf", "alpha": 0.2}}}  # what was left alone is not sent
+    body = sent.value.post_data_json
+    assert body is not None
+    assert body["params"] == {"train": {"forcing": {"kind": "gtf", "alpha": 0.2}}}  # what was left alone is not sent
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Run it again")).to_be_visible(timeout=30_000)
 
@@ -307,7 +320,7 @@ def test_an_unknown_address_is_explained(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_system(browser: Browser, url: str, scheme: str) -> None:
+def test_colours_follow_the_system(browser: Browser, url: str, scheme: Literal["light", "dark"]) -> None:
     context = browser.new_context(color_scheme=scheme, base_url=url)
     page = context.new_page()
     page.goto("/")
