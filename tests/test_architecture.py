@@ -61,7 +61,7 @@ def test_domain_imports_pydantic_and_the_standard_library_only():
 
 
 def test_the_client_imports_httpx_and_numpy_only():
-    optional = {"IPython", "pandas", "polars"}
+    optional = {"IPython", "pandas", "plotly", "polars"}
     allowed = set(sys.stdlib_module_names) | {"attractor_client", "httpx", "numpy"} | optional
     foreign = {str(path): names for path in tracked("sdk/python/*.py") if (names := imported(path) - allowed)}
     assert not foreign
