@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+
+def _has_numbers(annotation: Any) -> bool:
+    return annotation in (int, float) or any(_has_numbers(part) for part in get_args(annotation))
 
 
 class Spec(BaseModel):
-    """What a caller may ask for: unknown fields, NaN and infinity are refused."""
+    """What a caller may ask for: unknown fields, NaN, infinity, and truth values in place of numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, data: Any) -> Any:
+        """pydantic takes false for 0 and true for 1, which the schema does not allow: as text they are refused in its own words."""
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        return {
+            name: str(value).lower()
+            if isinstance(value, bool) and name in fields and _has_numbers(fields[name].annotation)
+            else value
+            for name, value in data.items()
+        }
 
 
 class Document(BaseModel):

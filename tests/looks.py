@@ -32,11 +32,16 @@ def opened(browser: Browser, url: str, look: str) -> tuple[BrowserContext, Page,
 def drawn(page: Page) -> None:
     """Scroll through, so that every figure comes into sight; wait until all are there; nothing reaches beyond the window."""
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
-    height = page.evaluate("document.documentElement.scrollHeight")
-    for y in range(0, height + 2000, 800):
-        page.evaluate("y => scrollTo(0, y)", y)
-        page.wait_for_timeout(30)
-    expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=20_000)
+    busy = page.locator("[aria-busy=true]")
+    for _ in range(5):  # figures that arrive push others down: those are met in the next round
+        height = page.evaluate("document.documentElement.scrollHeight")
+        for y in range(0, height + 800, 800):
+            page.evaluate("y => scrollTo(0, y)", y)
+            page.wait_for_timeout(30)
+        if busy.count() == 0:
+            break
+        page.wait_for_timeout(500)
+    expect(busy).to_have_count(0, timeout=20_000)
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(60)
     assert_fits(page)

@@ -51,6 +51,9 @@ def get(name: str, path: str, status: int, code: str, pointer: str | None, says:
 
 NAN_METADATA = b'{"kind": "lyapunov", "series_id": "s", "metadata": {"a": %s}}'
 TABLE = [
+    # A truth value is no number.
+    train("false for a number", "seed", "integer", seed=False),
+    jobs("true for a number", 422, "invalid_parameters", "/priority", "integer", priority=True),
     # What is no JSON, or not only that.
     raw("empty body", 422, "invalid_parameters", "a JSON body is required", b""),
     raw("truncated", 400, "malformed_json", "line 1, column 8", b'{"kind":'),

@@ -252,6 +252,8 @@ class TestReferee:
             train_signals=train,
             validation_signals=validation,
             filter=None,
+            train_owners=[],
+            validation_owners=[],
             train_inputs=[driving[:middle], driving[middle:cut]],
             validation_inputs=[driving[cut:]],
         )
