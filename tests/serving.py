@@ -1,4 +1,4 @@
-"""A real `attractor serve` or `attractor worker` in processes of its own, and a job that takes a few seconds."""
+"""A real `attractor serve` or `attractor worker` in processes of its own, a job that takes a few seconds, or the API in a thread."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import httpx
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 
 ROOT = Path(__file__).parents[1]
 # Short enough that a lost worker is noticed within seconds, long enough for a busy machine.
@@ -196,3 +198,18 @@ def in_training(client: httpx.Client, job_id: str) -> bool:
     seen = job(client, job_id)
     assert seen["finished_at"] is None, f"the job ended too soon for this test: {seen}"
     return seen["progress"]["phase"] == "training"
+
+
+@contextmanager
+def from_a_thread(app: FastAPI) -> Iterator[str]:
+    """Address of a server in this process, for programs that need a real one: curl, a client in another process."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.02)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    yield f"http://{host}:{port}"
+    server.should_exit = True
+    thread.join(30)

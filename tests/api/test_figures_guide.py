@@ -7,13 +7,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
+import serving
 from fastapi import FastAPI
 from stock import Stock
 
@@ -26,16 +24,8 @@ IDS = r"(?:ana|mdl|fct|evl)_[0-9a-f]{32}"
 
 @pytest.fixture
 def url(app: FastAPI, stock: Stock) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.02)
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    yield f"http://{host}:{port}"
-    server.should_exit = True
-    thread.join(30)
+    with serving.from_a_thread(app) as address:
+        yield address
 
 
 def block(language: str) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
+import serving
 from fastapi import FastAPI
 from stock import Stock
 
@@ -22,16 +20,8 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "interchange.md"
 
 @pytest.fixture
 def url(app: FastAPI, stock: Stock) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.02)
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    yield f"http://{host}:{port}"
-    server.should_exit = True
-    thread.join(30)
+    with serving.from_a_thread(app) as address:
+        yield address
 
 
 def test_the_blocks_of_the_guide(url: str, stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
+import serving
 from fastapi import FastAPI
 from stock import Stock
 
@@ -24,16 +22,8 @@ GUIDE = (ROOT / "docs" / "guides" / "reports.md").read_text()
 
 @pytest.fixture
 def url(app: FastAPI, stock: Stock) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.02)
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    yield f"http://{host}:{port}"
-    server.should_exit = True
-    thread.join(30)
+    with serving.from_a_thread(app) as address:
+        yield address
 
 
 def test_the_lines_of_the_guide(url: str, stock: Stock, tmp_path: Path) -> None:
