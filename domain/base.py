@@ -20,12 +20,12 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_truth_value_for_a_number(cls, data: Any) -> Any:
-        """pydantic takes false for 0 and true for 1, which the schema does not allow: as text they are refused in its own words."""
+        """pydantic takes false for 0 and true for 1, which the schema does not allow: in their place goes what no field takes."""
         if not isinstance(data, dict):
             return data
         fields = cls.model_fields
         return {
-            name: str(value).lower()
+            name: object()
             if isinstance(value, bool) and name in fields and _has_numbers(fields[name].annotation)
             else value
             for name, value in data.items()
