@@ -126,8 +126,8 @@ class Deployment:
         migrate.upgrade(self.database)
         port = servers.free_port()
         self.url = f"http://127.0.0.1:{port}"
-        api = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port)]
-        self.api = Process("api", [*api, "--log-level", "warning"], environment, folder / "api.log")
+        api = [sys.executable, "-m", "cli.main", "api", "--port", str(port)]
+        self.api = Process("api", api, environment, folder / "api.log")
         self._folder, self._environment = folder, environment
         self.workers: list[Process] = []
         self.add_workers(workers)

@@ -11,6 +11,9 @@ from api.settings import ApiSettings
 from store import logs
 
 SHUTDOWN_SECONDS = 2
+# Longer than clients and proxies keep an idle connection (httpx 5 s, nginx 60 s): whoever closes first while the other
+# sends costs a request, and httpx' 5 s against uvicorn's own 5 s did so again and again.
+KEEP_ALIVE_SECONDS = 75
 
 
 def run_api(settings: ApiSettings, listener: socket.socket | None = None) -> int:
@@ -25,6 +28,7 @@ def run_api(settings: ApiSettings, listener: socket.socket | None = None) -> int
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = uvicorn.Server(config)
     server.run(sockets=None if listener is None else [listener])

@@ -7,7 +7,7 @@ import socket
 import threading
 
 from worker.context import Task
-from worker.job_process import Handlers, perform
+from worker.job_process import Handlers, Means, perform
 from worker.settings import WorkerSettings
 from worker.wire import Wire
 
@@ -24,7 +24,7 @@ class InThread:
     def _run(self, settings: WorkerSettings, handlers: Handlers) -> None:
         wire = Wire(self._its)
         (message,) = wire.wait()
-        perform(wire, Task(**message["task"]), settings, handlers, when_alone=lambda: None)
+        perform(wire, Task(**message["task"]), settings, Means.of(settings), handlers, when_alone=lambda: None)
         self._its.shutdown(socket.SHUT_RDWR)
 
     def has_begun(self) -> bool:

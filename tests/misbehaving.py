@@ -13,17 +13,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import QueuePool, inspect
 
 from domain.ids import new_id
 from domain.jobs import JobKind, Progress
 from domain.specs import LyapunovJob
-from store.tables import AnalysisRow
+from store.tables import AnalysisRow, SeriesRow
 from worker.context import Context, Outcome
 
 
 def succeed(context: Context) -> Outcome:
-    """Well-behaved; its document says where it ran."""
-    document = {"pid": os.getpid(), "parent": os.getppid(), "threads": len(os.listdir("/proc/self/task"))}
+    """Well-behaved; its document says where it ran, and what it found there."""
+    pool = context.database.engine.pool
+    assert isinstance(pool, QueuePool)
+    document = {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "threads": len(os.listdir("/proc/self/task")),
+        "tables_are_mapped": inspect(SeriesRow).configured,
+        "connections": pool.checkedin() + pool.checkedout(),
+    }
     return Outcome(AnalysisRow(id=new_id("analysis"), channels=["x0"], channels_hash="0" * 64, document=document))
 
 

@@ -15,9 +15,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
+from sqlalchemy import select
 
 from domain.jobs import JobKind, JobQueue, Progress
 from domain.specs import JobRequest
@@ -25,6 +27,7 @@ from dynamics.reporting import Interrupted, Reporter
 from store import checkpoints
 from store.blobs import BlobDamaged, Blobs, make_blobs
 from store.database import Database
+from store.tables import SeriesRow
 from worker.context import Context, Outcome, Task
 from worker.failures import failure
 from worker.rows import packed
@@ -38,7 +41,29 @@ OOM_SCORE = 500  # of a thousand: when memory runs out, the kernel is to choose 
 _request = TypeAdapter[JobRequest](JobRequest)
 
 
-def main_of_job(end: socket.socket, settings: WorkerSettings, handlers: Handlers) -> int:
+@dataclass(frozen=True)
+class Means:
+    """What a process of a job works with. Made in the template, so that no job pays for imports, the mapping of tables
+    or the compilation of statements; without an open connection, which two processes must not share."""
+
+    database: Database  # to read
+    blobs: Blobs
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> Means:
+        return cls(Database(settings), make_blobs(settings))
+
+    def rehearse(self) -> None:
+        """Read what every job reads, once, and let the connection go. Raises DBAPIError when the database is away."""
+        try:
+            checkpoints.load(self.database, self.blobs, "")
+            with self.database.read() as session:
+                session.scalar(select(SeriesRow).where(SeriesRow.id == "", SeriesRow.tenant == ""))
+        finally:
+            self.database.close()
+
+
+def main_of_job(end: socket.socket, settings: WorkerSettings, means: Means, handlers: Handlers) -> int:
     """The whole life of a process that serves one job; its exit status."""
     wire = Wire(end)
     try:
@@ -46,34 +71,37 @@ def main_of_job(end: socket.socket, settings: WorkerSettings, handlers: Handlers
         task = Task(**message["task"])
         logging.basicConfig(handlers=[_ToTheWorker(wire)], level=settings.log_level, force=True)
         _limit_memory(task)
-        perform(wire, task, settings, handlers, when_alone=lambda: os._exit(1))
+        perform(wire, task, settings, means, handlers, when_alone=lambda: os._exit(1))
     except (EOFError, OSError):
         return 1  # the worker is gone
     return 0
 
 
 def perform(
-    wire: Wire, task: Task, settings: WorkerSettings, handlers: Handlers, *, when_alone: Callable[[], None]
+    wire: Wire,
+    task: Task,
+    settings: WorkerSettings,
+    means: Means,
+    handlers: Handlers,
+    *,
+    when_alone: Callable[[], None],
 ) -> None:
     """Do the job and say how it ended: `done` with its rows, `interrupted`, or `failed`. `when_alone` is called, from
     another thread, when the worker is gone."""
-    database, blobs = Database(settings), make_blobs(settings)
-    reporter = WireReporter(wire, task, database, blobs)
+    reporter = WireReporter(wire, task, means.database, means.blobs)
     threading.Thread(target=reporter.listen, args=(when_alone,), name="wire", daemon=True).start()
     try:
-        wire.send(_attempt(task, settings, database, blobs, reporter, handlers))
+        wire.send(_attempt(task, settings, means, reporter, handlers))
     finally:
-        database.close()
+        means.database.close()
 
 
-def _attempt(
-    task: Task, settings: WorkerSettings, database: Database, blobs: Blobs, reporter: Reporter, handlers: Handlers
-) -> Message:
+def _attempt(task: Task, settings: WorkerSettings, means: Means, reporter: Reporter, handlers: Handlers) -> Message:
     try:
         reporter.report(Progress.model_validate(task.progress | {"phase": "starting"}))
         request = _request.validate_python(task.request)
         outcome = handlers[JobKind(task.kind)](
-            Context(task, request, database, blobs, reporter, threads=settings.seeds_at_once)
+            Context(task, request, means.database, means.blobs, reporter, threads=settings.seeds_at_once)
         )
         return {"done": packed(outcome.result, *outcome.more)}
     except Interrupted:

@@ -1,7 +1,7 @@
 """`python -P -m worker.template FD HANDLERS`: has the science imported, computes nothing, and forks a process for each job.
 
 A process of a job starts within milliseconds that way, although importing the science takes seconds; and since this one
-runs no kernel and has no thread of its own, its forks begin as clean as if they had been spawned. Started and spoken to
+runs no kernel, has no thread of its own and no connection open, its forks begin as clean as if they had been spawned. Started and spoken to
 by `worker.processes`: settings come by stdin, and over the socket FD, for every job, two more sockets: one for the job's
 own process, one on which its pid and at last its exit status are told. Whose other end is closed is killed.
 """
@@ -20,7 +20,9 @@ import struct
 import sys
 from typing import NoReturn
 
-from worker.job_process import Handlers, main_of_job
+from sqlalchemy.exc import DBAPIError
+
+from worker.job_process import Handlers, Means, main_of_job
 from worker.settings import WorkerSettings
 
 TOLD = struct.Struct("!q")
@@ -30,9 +32,10 @@ _PR_SET_PDEATHSIG = 1
 class Template:
     """The loop: fork when a job comes, tell when its process ends, kill it when nobody wants it any more."""
 
-    def __init__(self, control: socket.socket, settings: WorkerSettings, handlers: Handlers) -> None:
+    def __init__(self, control: socket.socket, settings: WorkerSettings, means: Means, handlers: Handlers) -> None:
         self._control = control
         self._settings = settings
+        self._means = means
         self._handlers = handlers
         self._watchers: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -90,7 +93,7 @@ class Template:
             for other in (self._control, self._ended, self._write_ended, watcher, *self._watchers.values()):
                 other.close()
             _die_with(template)
-            status = main_of_job(end, self._settings, self._handlers)
+            status = main_of_job(end, self._settings, self._means, self._handlers)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -149,9 +152,14 @@ def main(fd: int, path: str) -> None:
     if "gpu" in settings.queues:
         importlib.import_module("torch")  # imported, not used: a fork of a process that has used it hangs
     _warm_up()
+    means = Means.of(settings)
+    try:
+        means.rehearse()
+    except DBAPIError as error:
+        print(f"jobs start more slowly, the database is away: {error.orig}", file=sys.stderr, flush=True)  # noqa: T201
     gc.collect()
     gc.freeze()  # so that collections in the jobs do not copy the pages that they share
-    Template(socket.socket(fileno=fd), settings, handlers).run()
+    Template(socket.socket(fileno=fd), settings, means, handlers).run()
 
 
 if __name__ == "__main__":

@@ -81,6 +81,12 @@ def test_each_job_has_a_process_of_its_own_which_ends_with_it(bench, attempt):
     eventually(lambda: not is_running(first["pid"]) and not is_running(second["pid"]), "the processes have ended", 10)
 
 
+def test_what_every_job_needs_is_ready_before_the_fork_but_no_connection_is_shared(bench, attempt):
+    """This science looks before it has read anything."""
+    found = document(bench, attempt("succeed"))
+    assert (found["tables_are_mapped"], found["connections"]) == (True, 0)
+
+
 def test_a_process_of_a_job_starts_within_milliseconds(bench, template, attempt):
     attempt("succeed")  # the imports have been waited for
     seconds = []
@@ -215,7 +221,7 @@ import os, selectors, socket, time
 from worker.template import Template
 
 worker, control = socket.socketpair()
-template = Template(control, None, {})
+template = Template(control, None, None, {})
 theirs, watcher = socket.socketpair()
 pid = os.fork()
 if pid == 0:
