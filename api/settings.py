@@ -26,7 +26,8 @@ class ApiSettings(StoreSettings):
 
     require_keys: Literal["auto", "yes", "no"] = Field(
         default="auto",
-        description="Whether requests need a key; auto: once there is one, and wherever others than this machine can reach.",
+        description="Whether requests need a key; auto: once there is one, and wherever others than this machine can reach "
+        "(a start there is refused as long as there is none; with yes it is not).",
     )
     key_cache_seconds: float = Field(default=5.0, ge=0, description="How long a revoked key may still be accepted.")
     failed_keys_per_minute: int = Field(default=20, ge=1, description="Invalid keys from one address.")

@@ -242,15 +242,14 @@ def _database(data_dir: Path, *, make: bool = False) -> Iterator[tuple[StoreSett
     from store.settings import StoreSettings
 
     settings = StoreSettings(data_dir=data_dir)
-    file = data_dir.absolute() / "attractor.db"
-    embedded = settings.database_url == f"sqlite:///{file}"
-    if embedded and not make and not file.exists():
+    embedded = settings.embedded_database
+    if embedded and not make and not embedded.exists():
         _fail(f"There is no database in {data_dir}. Name the service's --data-dir, or set ATTRACTOR_DATABASE_URL.")
     database = Database(settings)
     try:
         if embedded and make:
             migrate.upgrade(database)
-        elif migrate.current(database) != migrate.head():
+        elif not migrate.serves(migrate.current(database)):
             _fail("The database does not have the schema of this release: run `attractor migrate`.")
         yield settings, database
     except DomainError as error:

@@ -50,7 +50,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each runs one job at a time.")] = 1,
 ) -> None:
     """Run the whole service on this machine: API, page and workers. Ctrl-C stops it."""
-    from cli.serve import CannotServe
+    from cli.exposure import CannotServe
     from cli.serve import serve as run
 
     try:
@@ -62,17 +62,25 @@ def serve(
 @app.command()
 def api(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on; default: ATTRACTOR_HOST or 127.0.0.1.")
+        str | None,
+        typer.Option(
+            help="Address to listen on, others than loopback need a key first; default: ATTRACTOR_HOST or 127.0.0.1."
+        ),
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: ATTRACTOR_PORT or 8000.")] = None,
 ) -> None:
     """Run the API and the page against ATTRACTOR_DATABASE_URL and ATTRACTOR_BROKER_URL, without workers."""
     from api.settings import ApiSettings
+    from cli import exposure
     from cli.api import run_api
 
     settings = ApiSettings()
     settings.host = settings.host if host is None else host
     settings.port = settings.port if port is None else port
+    try:
+        exposure.check(settings, say=lambda line: print(line, flush=True))
+    except exposure.CannotServe as error:
+        _fail(str(error))
     raise typer.Exit(run_api(settings))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
 import socket
@@ -18,9 +17,11 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.settings import ApiSettings
+from cli import exposure
 from cli.child import SOCKET_FD
+from cli.exposure import CannotServe
 from cli.supervisor import CrashLoop, Program, Supervisor
-from store import keys, logs, migrate
+from store import logs, migrate
 from store.database import Database
 from store.settings import StoreSettings
 from worker.settings import WorkerSettings
@@ -29,17 +30,11 @@ READY_SECONDS = 60.0
 BACKLOG = 1024
 
 
-class CannotServe(Exception):
-    """The service cannot start; the message says why and what to do."""
-
-
 def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str], None]) -> None:
     """Run API and workers until SIGINT or SIGTERM. Raises `CannotServe`; leaves no process behind in any case."""
     data_dir = data_dir.resolve()
-    address = _address(host)
-    if not _is_loopback(address):
-        _check_keys(host, data_dir, say)
-    with _only_instance(data_dir) as claim, _listen(address, host, port) as listener:
+    exposure.check(ApiSettings(host=host, data_dir=data_dir), say)
+    with _only_instance(data_dir) as claim, _listen(host, port) as listener:
         url = _url(host, listener)
         claim.write_text(json.dumps({"pid": os.getpid(), "url": url}))
         # Children have no terminal: whether the lines are for one is decided here.
@@ -61,42 +56,6 @@ def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str
             asyncio.run(supervisor.run(when_started))
         except CrashLoop as error:
             raise CannotServe(str(error)) from error
-
-
-def _address(host: str) -> str:
-    """The address to bind."""
-    try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError as error:
-        raise CannotServe(f"The host {host!r} is not known: {error}.") from error
-    # Where a name has several, not all of them loopback, the one that others can reach counts.
-    return min(addresses, key=lambda address: (_is_loopback(address), ":" in address, address))
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.split("%")[0]).is_loopback
-
-
-def _check_keys(host: str, data_dir: Path, say: Callable[[str], None]) -> None:
-    """Refuse to serve an address that others can reach, unless they need a key or whoever starts this says otherwise."""
-    if ApiSettings().require_keys == "no":
-        say(f"ATTRACTOR_REQUIRE_KEYS=no: whoever reaches {host} can read and delete everything")
-        return
-    settings = StoreSettings(data_dir=data_dir)
-    embedded = settings.database_url == f"sqlite:///{data_dir / 'attractor.db'}"
-    if not embedded or (data_dir / "attractor.db").exists():
-        database = Database(settings)
-        try:
-            if keys.usable(database):
-                return
-        except SQLAlchemyError as error:
-            raise CannotServe(f"The database does not answer: {str(error).splitlines()[0]}") from error
-        finally:
-            database.close()
-    raise CannotServe(
-        f"Refusing to listen on {host}: whoever reaches that address could read and delete everything, since there are "
-        f"no keys. Make one:  attractor keys create --data-dir {data_dir}  Or use 127.0.0.1, and an SSH tunnel."
-    )
 
 
 @contextmanager
@@ -130,7 +89,8 @@ def _taken(data_dir: Path, claim: Path) -> str:
 
 
 @contextmanager
-def _listen(address: str, host: str, port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    address = exposure.address_of(host)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

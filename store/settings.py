@@ -105,13 +105,22 @@ class StoreSettings(BaseSettings):
     def _defaults(self) -> Self:
         self.data_dir = self.data_dir.absolute()
         if not self.database_url:
-            self.database_url = f"sqlite:///{self.data_dir / 'attractor.db'}"
+            self.database_url = self._embedded_url
         for scheme in ("postgres://", "postgresql://"):
             if self.database_url.startswith(scheme):
                 self.database_url = "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         if not self.broker_url:
             self.broker_url = f"{FILE_QUEUE_SCHEME}://localhost/"
         return self
+
+    @property
+    def _embedded_url(self) -> str:
+        return f"sqlite:///{self.data_dir / 'attractor.db'}"
+
+    @property
+    def embedded_database(self) -> Path | None:
+        """The file of the database under `data_dir`; None where another one was named."""
+        return self.data_dir / "attractor.db" if self.database_url == self._embedded_url else None
 
     @property
     def blobs_dir(self) -> Path:

@@ -15,19 +15,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
 
+from domain.errors import NotFound
 from domain.jobs import JobKind, JobQueue, Progress
 from domain.specs import JobRequest
 from dynamics.reporting import Interrupted, Reporter
-from store import checkpoints
+from store import checkpoints, series
 from store.blobs import BlobDamaged, Blobs, make_blobs
 from store.database import Database
-from store.tables import SeriesRow
 from worker.context import Context, Outcome, Task
 from worker.failures import failure
 from worker.rows import packed
@@ -57,8 +57,8 @@ class Means:
         """Read what every job reads, once, and let the connection go. Raises DBAPIError when the database is away."""
         try:
             checkpoints.load(self.database, self.blobs, "")
-            with self.database.read() as session:
-                session.scalar(select(SeriesRow).where(SeriesRow.id == "", SeriesRow.tenant == ""))
+            with suppress(NotFound), self.database.read() as session:
+                series.get(session, "")
         finally:
             self.database.close()
 

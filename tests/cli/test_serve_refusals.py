@@ -1,4 +1,4 @@
-"""When `attractor serve` does not start: the message, and nothing left behind."""
+"""When `attractor serve` or `attractor api` does not start: the message, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -13,19 +13,54 @@ from typer.testing import CliRunner
 from cli.main import app
 
 
-def refused(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["serve", *arguments])
+def refused(*arguments: str, command: str = "serve") -> str:
+    result = CliRunner().invoke(app, [command, *arguments])
     assert result.exit_code == 1
     return result.stderr
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts on which `attractor api` would have begun to serve."""
+    hosts: list[str] = []
+    monkeypatch.setattr("cli.api.run_api", lambda settings: hosts.append(settings.host) or 0)
+    return hosts
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_other_addresses_than_loopback_are_refused_without_keys(host, tmp_path):
+@pytest.mark.parametrize("command", ["serve", "api"])
+def test_other_addresses_than_loopback_are_refused_without_keys(command, host, tmp_path, monkeypatch, started):
     data_dir = tmp_path / "data"
-    message = refused("--host", host, "--data-dir", str(data_dir))
+    monkeypatch.setenv("ATTRACTOR_DATA_DIR", str(data_dir))
+    message = refused("--host", host, command=command)
     assert f"Refusing to listen on {host}" in message
-    assert f"attractor keys create --data-dir {data_dir}" in message
+    assert f"attractor keys create --name first --data-dir {data_dir}" in message
     assert not data_dir.exists()
+    assert not started
+
+
+def test_the_advice_helps(tmp_path, monkeypatch, started):
+    monkeypatch.setenv("ATTRACTOR_DATA_DIR", str(tmp_path / "data"))
+    advice = refused("--host", "0.0.0.0", command="api").partition("attractor keys")[2].partition("  Or")[0]
+    assert CliRunner().invoke(app, ["keys", *advice.split()]).exit_code == 0
+    assert CliRunner().invoke(app, ["api", "--host", "0.0.0.0"]).exit_code == 0
+    assert started == ["0.0.0.0"]
+
+
+@pytest.mark.parametrize(("require", "said"), [("yes", ""), ("no", "can read and delete everything")])
+def test_an_operator_who_has_decided_about_keys_is_obeyed(require, said, tmp_path, monkeypatch, started):
+    """`yes` is what containers start with: the key is made while the API runs, and it refuses every request until then."""
+    monkeypatch.setenv("ATTRACTOR_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ATTRACTOR_REQUIRE_KEYS", require)
+    result = CliRunner().invoke(app, ["api", "--host", "0.0.0.0"])
+    assert (result.exit_code, started) == (0, ["0.0.0.0"])
+    assert said in result.stdout
+
+
+def test_loopback_needs_no_key(tmp_path, monkeypatch, started):
+    monkeypatch.setenv("ATTRACTOR_DATA_DIR", str(tmp_path))
+    assert CliRunner().invoke(app, ["api"]).exit_code == 0
+    assert started == ["127.0.0.1"]
 
 
 def test_a_revoked_key_is_none(tmp_path):
@@ -35,10 +70,14 @@ def test_a_revoked_key_is_none(tmp_path):
     assert "Refusing to listen" in refused("--host", "0.0.0.0", *arguments)
 
 
-def test_a_database_that_does_not_answer_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", ["serve", "api"])
+def test_a_database_that_does_not_answer_is_named(command, tmp_path, monkeypatch, started):
     monkeypatch.setenv("ATTRACTOR_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
-    message = refused("--host", "0.0.0.0", "--data-dir", str(tmp_path))
-    assert "does not answer" in message
+    monkeypatch.setenv("ATTRACTOR_DATA_DIR", str(tmp_path))
+    message = refused("--host", "0.0.0.0", command=command)
+    assert "cannot be read from the database" in message
+    assert "connection refused" in message.lower()
+    assert not started
 
 
 def test_an_unknown_host_is_refused(tmp_path):
