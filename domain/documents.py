@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from domain.base import Document, Instant, Warning_
+from domain.companions import SeriesChannels
 from domain.ids import PREFIXES
 from domain.jobs import ResultRef
 from domain.results import (
@@ -75,6 +76,17 @@ class Artifact(Document):
     href: str
 
 
+class Accompanied(Document):
+    """What was recorded in series of their own; rows of these go with rows of `series_id`."""
+
+    input_series: list[SeriesChannels] = Field(
+        default_factory=list, description="Series that hold input channels, with the names of these."
+    )
+    nuisance_series: list[SeriesChannels] = Field(
+        default_factory=list, description="Series that hold nuisance channels, with the names of these."
+    )
+
+
 class RecordingVector(Document):
     """A recording of a family of maps and its vector: standardised over the recordings, mean 0 and std 1."""
 
@@ -82,7 +94,7 @@ class RecordingVector(Document):
     vector: list[float]
 
 
-class ModelOut(Document):
+class ModelOut(Accompanied):
     """A trained model: what it is, how it was trained, how good it is on held-out data."""
 
     id: str
@@ -120,7 +132,7 @@ class ModelOut(Document):
     artifacts: list[Artifact]
 
 
-class ForecastSummary(Document):
+class ForecastSummary(Accompanied):
     """A forecast without its numbers, as lists have it."""
 
     id: str
@@ -144,7 +156,7 @@ class ForecastSummary(Document):
     warnings: list[Warning_] = Field(default_factory=list)
 
 
-class ForecastOut(ForecastResult):
+class ForecastOut(Accompanied, ForecastResult):
     """A forecast by a model, in the series' own units."""
 
     id: str
@@ -154,7 +166,7 @@ class ForecastOut(ForecastResult):
     created_at: Instant
 
 
-class EvaluationOut(ReconstructionReport):
+class EvaluationOut(Accompanied, ReconstructionReport):
     """A model measured against a series."""
 
     id: str

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from domain.base import Spec
+from domain.companions import Companions
 from domain.jobs import JobKind, JobQueue
 from domain.training_specs import (
     ArchitectureName,
@@ -354,7 +355,7 @@ class LyapunovJob(_JobRequest):
     params: LyapunovSpec = LyapunovSpec()
 
 
-class TrainJob(_JobRequest):
+class TrainJob(Companions, _JobRequest):
     kind: Literal["train"]
     series_id: str
     analysis_id: str | None = Field(
@@ -364,21 +365,21 @@ class TrainJob(_JobRequest):
     params: TrainSpec = TrainSpec()
 
 
-class EvaluateJob(_JobRequest):
+class EvaluateJob(Companions, _JobRequest):
     kind: Literal["evaluate"]
     model_id: str
     series_id: str | None = Field(default=None, description="Default: the series the model was trained on.")
     params: EvaluateSpec = EvaluateSpec()
 
 
-class ForecastJob(_JobRequest):
+class ForecastJob(Companions, _JobRequest):
     kind: Literal["forecast"]
     model_id: str
     series_id: str | None = Field(default=None, description="Default: the series the model was trained on.")
     params: ForecastSpec
 
 
-class ReconstructJob(_JobRequest):
+class ReconstructJob(Companions, _JobRequest):
     kind: Literal["reconstruct"]
     series_id: str
     params: ReconstructSpec = ReconstructSpec()

@@ -13,6 +13,7 @@ from domain.results import ForecastStart, LyapunovSpectrum, Predictability
 from domain.series import Recording, Segment
 from domain.specs import ForecastContext, ForecastSpec
 from dynamics.families import forecasting_model, rows_before
+from dynamics.recorded import Recorded
 from models.trained import TrainedModel
 
 
@@ -49,43 +50,43 @@ def given_by_series(
     spec: ForecastSpec,
     n_steps: int,
     *,
-    channels: Sequence[str],
-    segments: Sequence[Segment],
-    table: np.ndarray,
+    recorded: Recorded,
     dt: float,
     recordings: Sequence[Recording] = (),
 ) -> Given:
-    """From a stored series, `table` (T, len(channels)), a collection of `recordings` or none.
+    """From a stored series and those beside it, a collection of `recordings` or none.
 
-    Raises InvalidParameters where it lacks a column that the start needs.
+    Raises InvalidParameters where a column that the start needs is lacking.
     """
+    segments = recorded.segments
     rows, start = start_in_series(segments, start_index=spec.start_index, context_steps=model.context_steps, dt=dt)
-    later = recorded_from(segments, start, n_steps)
 
-    def part(chosen: slice, names: list[str], *, needed: bool) -> np.ndarray | None:
-        missing = [name for name in names if name not in channels]
-        if missing and needed:
-            detail = f"The series lacks the channel {missing[0]!r}, whose values before the start are needed."
+    def past(names: list[str]) -> np.ndarray | None:
+        if missing := recorded.lacks(names):
+            detail = f"The series lacks the channel {missing!r}, whose values before the start are needed."
             raise _wrong("/series_id", detail)
-        if missing or not names:
-            return None
-        return np.array(table[chosen][:, [list(channels).index(name) for name in names]], dtype=np.float64)
+        return recorded.past(rows, names) if names else None
 
-    values = part(rows, model.channels, needed=True)
+    def future(names: list[str]) -> np.ndarray | None:
+        return recorded.onwards(start, n_steps, names) if names and not recorded.lacks(names) else None
+
+    values = past(model.channels)
     assert values is not None
     own: tuple[TrainedModel, list[float] | None] = (model, None)
     if model.family is not None or spec.recording is not None or spec.recording_vector is not None:
-        before = rows_before(segments, start)
-        past = part(before, model.channels, needed=True), part(before, model.input_channels, needed=False)
-        own = forecasting_model(model, spec, start=start, recordings=recordings, rows=past[0], inputs=past[1])
+        before, inputs = rows_before(segments, start), model.input_channels
+        driving = recorded.rows(before, inputs) if inputs and not recorded.lacks(inputs) else None
+        driving = None if driving is None or not np.isfinite(driving).all() else driving
+        observed = recorded.rows(before, model.channels)
+        own = forecasting_model(model, spec, start=start, recordings=recordings, rows=observed, inputs=driving)
     return Given(
         *own,
         values,
         start,
-        future_inputs(model, spec, n_steps, part(later, model.input_channels, needed=False)),
-        future_nuisance(model, spec, n_steps, part(later, model.nuisance_channels, needed=False)),
-        part(rows, model.input_channels if model.lead else [], needed=True),
-        part(rows, model.nuisance_channels, needed=True),
+        future_inputs(model, spec, n_steps, future(model.input_channels)),
+        future_nuisance(model, spec, n_steps, future(model.nuisance_channels)),
+        past(model.input_channels if model.lead else []),
+        past(model.nuisance_channels),
     )
 
 
@@ -232,16 +233,6 @@ def _check_row(row: int, values: list[float | None], channels: Sequence[str], wh
 
 def _wrong(pointer: str, detail: str, rows: list[int] | None = None) -> InvalidParameters:
     return InvalidParameters(detail, [ErrorItem(pointer=pointer, rows=rows, detail=detail)])
-
-
-def recorded_from(segments: Sequence[Segment], start: ForecastStart, n_steps: int) -> slice:
-    """Rows of a stored series from a forecast's start to the end of its segment: what is known of the inputs in it.
-
-    A forecast that starts where one segment ends and the next begins belongs to the first, whose rows lead to it.
-    """
-    assert start.index is not None
-    stop = next((s.stop for s in segments if s.start < start.index <= s.stop), start.index)
-    return slice(start.index, min(stop, start.index + n_steps))
 
 
 def predictability_of(spectrum: LyapunovSpectrum, model: TrainedModel) -> Predictability:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from domain.companions import CompanionField
 from domain.errors import ErrorItem, InvalidParameters, UnknownChannel
+from models.trained import TrainedModel
 
 
 class Columns(NamedTuple):
@@ -14,6 +16,11 @@ class Columns(NamedTuple):
     observed: list[int]  # in the order of the series
     inputs: list[int]  # these two in the order in which they are named
     nuisance: list[int]
+
+
+def beside(model: TrainedModel) -> dict[CompanionField, list[str]]:
+    """The channels of a model that may be in series beside the one that it is applied to, by the field that names those."""
+    return {"input_series": model.input_channels, "nuisance_series": model.nuisance_channels}
 
 
 def separate(

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
+from domain.companions import FIELDS, Companions
 from domain.errors import BadRequest, IdempotencyMismatch, NotFound, QuotaExceeded, StateForbids
 from domain.ids import new_id
 from domain.jobs import TERMINAL, JobKind, JobQueue, JobStatus, Progress
@@ -19,7 +20,16 @@ from store.clock import now
 from store.database import alone, insert_if_new
 from store.pages import Page, page
 from store.settings import StoreSettings
-from store.tables import AnalysisRow, IdempotencyRow, JobEventRow, JobRow, ModelRow, ResourceRow, SeriesRow
+from store.tables import (
+    AnalysisRow,
+    IdempotencyRow,
+    JobCompanionRow,
+    JobEventRow,
+    JobRow,
+    ModelRow,
+    ResourceRow,
+    SeriesRow,
+)
 from store.tenants import quota
 from store.transitions import move
 from store.workers import listening
@@ -104,7 +114,7 @@ def retry(
 
 def _write(session: Session, settings: StoreSettings, request: JobRequest, job: JobRow) -> JobRow:
     """Fill in a new job, and write it with its first event."""
-    job.series_id, job.model_id = _pin_inputs(session, request, job.tenant)
+    job.series_id, job.model_id, companions = _pin_inputs(session, request, job.tenant)
     _check_quota(session, settings, job.tenant)
     job.kind, job.status, job.queue = request.kind, JobStatus.QUEUED, queue_of(request)
     job.request, job.rank = request_document(request), -request.priority
@@ -116,6 +126,7 @@ def _write(session: Session, settings: StoreSettings, request: JobRequest, job: 
     session.add(job)
     session.flush()
     session.add(JobEventRow(job_id=job.id, seq=1, type="status", data={"status": JobStatus.QUEUED}))
+    session.add_all(JobCompanionRow(job_id=job.id, series_id=id) for id in companions)
     if job.queue == JobQueue.GPU and job.queue not in listening(session):
         # Accepted nevertheless: whoever starts such workers by the length of the queue has none while it is empty.
         text = "No worker with a GPU is there at the moment; the job waits for one. Cancel it, or ask for device cpu."
@@ -157,6 +168,9 @@ def request_document(request: JobRequest) -> dict[str, Any]:
         del document["priority"]
     if document["limits"]["memory_mb"] is None:
         del document["limits"]["memory_mb"]
+    for field in FIELDS:
+        if not document.get(field, True):
+            del document[field]
     return document
 
 
@@ -294,20 +308,28 @@ def _same_request(earlier: IdempotencyRow, digest: str) -> str:
     return earlier.job_id
 
 
-def _pin_inputs(session: Session, request: JobRequest, tenant: str) -> tuple[str | None, str | None]:
-    """The series and the model that the job will read, which must exist; they are locked against deletion until the job
-    is committed, after which the job itself protects them."""
-    model_id = getattr(request, "model_id", None)
+def _pin_inputs(session: Session, request: JobRequest, tenant: str) -> tuple[str | None, str | None, list[str]]:
+    """The series, the model and the companions of the series that the job will read, which must exist; they are locked
+    against deletion until the job is committed, after which the job itself protects them."""
+    model_id, own = getattr(request, "model_id", None), None
     series_id = request.series_id
     if isinstance(request, EvaluateJob | ForecastJob):
         model = _pin(session, ModelRow, "model", model_id, tenant)
         if isinstance(request, ForecastJob) and request.params.context is not None:
-            return series_id, model_id
+            return series_id, model_id, []
+        own = model.document if series_id in (None, model.series_id) else None
         series_id = series_id or model.series_id
     _pin(session, SeriesRow, "series", series_id, tenant)
     if isinstance(request, TrainJob) and request.analysis_id is not None:
         _pin(session, AnalysisRow, "analysis", request.analysis_id, tenant)
-    return series_id, model_id
+    companions = {part.series_id for field in FIELDS for part in getattr(request, field, ())}
+    for id in companions:
+        _pin(session, SeriesRow, "series", id, tenant)
+    if own is not None and isinstance(request, Companions):  # those of the model, where they are still there
+        usual = {p["series_id"] for field in FIELDS if not getattr(request, field) for p in own.get(field, ())}
+        query = select(SeriesRow.id).where(SeriesRow.id.in_(usual), SeriesRow.tenant == tenant)
+        companions |= set(session.scalars(query.with_for_update(read=True, key_share=True)))
+    return series_id, model_id, sorted(companions)
 
 
 def _pin(session: Session, kind: type[R], name: str, id: str | None, tenant: str) -> R:

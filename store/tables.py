@@ -141,6 +141,15 @@ class JobRow(ResourceRow):
     progress_event_at: Mapped[datetime | None]
 
 
+class JobCompanionRow(Base):
+    """A series that a job reads beside its own: external inputs or nuisance."""
+
+    __tablename__ = "job_companion"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    series_id: Mapped[str] = mapped_column(String(40), primary_key=True, index=True)
+
+
 class JobEventRow(Base):
     """What happened to a job: append-only, `seq` counts from 1 without gaps within the job."""
 

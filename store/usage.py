@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, and_, delete, false, select
+from sqlalchemy import ColumnElement, Select, and_, delete, false, or_, select
 from sqlalchemy.orm import Session
 
 from domain.errors import InUse, NotFound
 from domain.jobs import TERMINAL, JobStatus
-from store.tables import AnalysisRow, JobRow, ModelRow, ResourceRow, SeriesRow
+from store.tables import AnalysisRow, JobCompanionRow, JobRow, ModelRow, ResourceRow, SeriesRow
 
 ACTIVE = tuple(status for status in JobStatus if status not in TERMINAL)
-# What jobs read, and how a job says so; nothing reads forecasts and evaluations.
-_READS: dict[type[ResourceRow], ColumnElement[bool]] = {
-    SeriesRow: JobRow.series_id == SeriesRow.id,
-    ModelRow: JobRow.model_id == ModelRow.id,
-    AnalysisRow: and_(
-        JobRow.series_id == AnalysisRow.series_id, JobRow.request["analysis_id"].as_string() == AnalysisRow.id
+# What jobs read, and the ways in which a job says so, each with an index; nothing reads forecasts and evaluations.
+_READS: dict[type[ResourceRow], tuple[ColumnElement[bool], ...]] = {
+    SeriesRow: (
+        JobRow.series_id == SeriesRow.id,
+        and_(JobRow.id == JobCompanionRow.job_id, JobCompanionRow.series_id == SeriesRow.id),
+    ),
+    ModelRow: (JobRow.model_id == ModelRow.id,),
+    AnalysisRow: (
+        and_(JobRow.series_id == AnalysisRow.series_id, JobRow.request["analysis_id"].as_string() == AnalysisRow.id),
     ),
 }
 
@@ -24,7 +27,7 @@ def in_use(kind: type[ResourceRow]) -> ColumnElement[bool]:
     """Whether an unfinished job reads this row of `kind`."""
     if kind not in _READS:
         return false()
-    return _readers(kind).correlate(kind).exists()
+    return or_(*(readers.correlate(kind).exists() for readers in _readers(kind)))
 
 
 def delete_unused(session: Session, kind: type[ResourceRow], name: str, id: str, *, tenant: str) -> None:
@@ -33,12 +36,11 @@ def delete_unused(session: Session, kind: type[ResourceRow], name: str, id: str,
     # The lock waits for a submission that has pinned the row, and makes later ones wait for this.
     if session.scalar(select(kind.id).where(*mine).with_for_update()) is None:
         raise NotFound(f"There is no {name} {id}.")
-    jobs = list(session.scalars(_readers(kind).where(kind.id == id).limit(5))) if kind in _READS else []
-    if jobs:
+    if jobs := [job for readers in _readers(kind) for job in session.scalars(readers.where(kind.id == id).limit(5))]:
         raise InUse(f"Jobs that have not ended read this {name}: {', '.join(jobs)}. Wait for them or cancel them.")
     session.execute(delete(kind).where(*mine))
 
 
-def _readers(kind: type[ResourceRow]) -> Select[str]:
-    """Ids of the unfinished jobs that read a row of `kind`."""
-    return select(JobRow.id).where(_READS[kind], JobRow.status.in_(ACTIVE))
+def _readers(kind: type[ResourceRow]) -> list[Select[str]]:
+    """Ids of the unfinished jobs that read a row of `kind`, for each way in which they may."""
+    return [select(JobRow.id).where(reads, JobRow.status.in_(ACTIVE)) for reads in _READS.get(kind, ())]

@@ -14,14 +14,16 @@ from api.forecasts.service import series_for
 from api.models.service import LoadedModel
 from api.results import document_of, get_document
 from api.series.exporting import select
+from domain.companions import FIELDS, Companions
 from domain.documents import href
 from domain.errors import DomainError, NotFound
-from domain.series import Segment
+from dynamics.recorded import Recorded
 from figures.catalogue import Definition, ErrorGrowth, Measured, Sources
 from figures.of import DEFINITIONS, find
 from figures.parts import Figure
-from store import results
+from store import companions, results
 from store import series as stored_series
+from store.companions import Companion
 from store.tables import SeriesRow
 
 MAX_MEASURED_POINTS = 6_000
@@ -146,49 +148,47 @@ def _measured(services: Services, tenant: str, forecast: dict[str, Any]) -> Meas
     return Measured(np.concatenate([b.times for b in blocks]), np.concatenate([b.values for b in blocks]))
 
 
-def _reference(services: Services, tenant: str, result: Result) -> tuple[LoadedModel, SeriesRow]:
+def _reference(services: Services, tenant: str, result: Result) -> tuple[LoadedModel, SeriesRow, list[Companion]]:
     """Model and series of a report. Raises NotFound and InvalidParameters where one of them is gone or does not fit."""
     if result.model is None:
         raise NotFound("the model was deleted")
     if result.series_id is None:
         raise NotFound("its series was deleted")
     model = services.load_model(tenant, result.model["id"])
-    with services.database.read() as session:
-        return model, series_for(session, tenant, model, result.series_id, with_inputs=True)
+    named = {field: result.document.get(field, []) for field in FIELDS}
+    return model, *series_for(services.database, tenant, model, result.series_id, Companions.model_validate(named))
 
 
 def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
     """Forecasts from many held-out rows, by the model itself."""
     from dynamics.error_growth import error_growth  # scipy takes a while to import
 
-    loaded, row = _reference(services, tenant, result)
+    loaded, row, beside = _reference(services, tenant, result)
     model, report = loaded.trained, result.document.get("report") or result.document
     if model.family is not None:
         raise NotFound("There is no figure prediction-error of a model with a map for each recording.")
-    table = stored_series.load_values(services.blobs, row)
-    parts: list[np.ndarray] = []
+    recorded = Recorded(companions.tables(services.blobs, row, beside))
+    runs: list[slice] = []
     lead_in: list[int] = []
     left = MAX_GROWTH_ROWS
     for start, stop in report.get("reference_parts") or [report["reference_steps"]]:
-        for segment in (Segment.model_validate(s) for s in row.profile["segments"]):
+        for segment in recorded.segments:
             first, last = max(start, segment.start), min(stop, segment.stop, max(start, segment.start) + left)
             if last > first:
                 before = max(segment.start, first - model.context_rows + 1)
                 lead_in.append(first - before)
-                parts.append(np.array(table[before:last], dtype=np.float64))
+                runs.append(slice(before, last))
                 left -= last - first
-    observed = stored_series.channel_indices(row, model.channels)
-    driving = stored_series.channel_indices(row, model.input_channels) if model.input_channels else None
-    nuisance = stored_series.channel_indices(row, model.nuisance_channels) if model.nuisance_channels else None
+    inputs, nuisance = model.input_channels, model.nuisance_channels
     rate = ((result.analysis or {}).get("lambda_max") or {}).get("value") or 0.0
     steps = round(GROWTH_LYAPUNOV_TIMES / (rate * model.dt)) if rate > 0 else GROWTH_STEPS
     try:
         found = error_growth(
             model,
-            [part[:, observed] for part in parts],
-            None if driving is None else [part[:, driving] for part in parts],
+            [recorded.rows(run, model.channels) for run in runs],
+            [recorded.rows(run, inputs) for run in runs] if inputs else None,
             min(max(steps, 10), MAX_GROWTH_STEPS),
-            None if nuisance is None else [part[:, nuisance] for part in parts],
+            [recorded.rows(run, nuisance) for run in runs] if nuisance else None,
             lead_in,
         )
     except ValueError as error:

@@ -7,20 +7,25 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from api.dependencies import Services
 from api.models.service import LoadedModel
+from domain.companions import FIELDS, Companions
 from domain.documents import Encoded, ForecastOut, write_forecast
 from domain.errors import ErrorItem, InvalidParameters, NotFound, UnknownChannel
 from domain.ids import is_id, new_id
 from domain.results import ForecastResult
-from domain.series import Recording, Segment
+from domain.series import Recording
 from domain.specs import ForecastSpec
 from dynamics.forecast_inputs import Given, given_by_context, given_by_series
 from dynamics.forecasting import check_size, forecast, horizon_steps
+from dynamics.input_channels import beside
+from dynamics.recorded import Recorded
+from store import companions as stored
 from store import results
 from store import series as stored_series
+from store.companions import Companion
+from store.database import Database
 from store.tables import ForecastRow, SeriesRow
 
 SAME_DT = 0.01  # relative
@@ -41,28 +46,41 @@ def is_small(services: Services, model: LoadedModel, spec: ForecastSpec) -> bool
 
 
 def answer(
-    services: Services, tenant: str, model_id: str, spec: ForecastSpec, series_id: str | None, *, now: bool
+    services: Services,
+    tenant: str,
+    model_id: str,
+    spec: ForecastSpec,
+    series_id: str | None,
+    companions: Companions = Companions(),
+    *,
+    now: bool,
 ) -> Kept | None:
     """Forecast and keep it; None where that takes too long to be waited for, or is not wanted `now`. NotFound for no model."""
     model = services.load_model(tenant, model_id)
     if not now or not is_small(services, model, spec):
         return None
-    result, used = _computed(services, tenant, model, spec, series_id)
-    return _keep(services, tenant, model, used, result)
+    result, source = _computed(services, tenant, model, spec, series_id, companions)
+    return _keep(services, tenant, model, source, result)
 
 
 def compute(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec) -> ForecastResult:
     """A forecast from the model's own series that is not kept. InvalidParameters where it is too long to be waited for."""
     if not is_small(services, model, spec):
         raise InvalidParameters("It would take longer than a forecast that is answered at once may.")
-    return _computed(services, tenant, model, spec, None)[0]
+    return _computed(services, tenant, model, spec, None, Companions())[0]
 
 
 def _computed(
-    services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None
-) -> tuple[ForecastResult, str | None]:
-    """The forecast, and the series that it starts from, if any."""
-    source, given = _given(services, tenant, model, spec, series_id)
+    services: Services,
+    tenant: str,
+    model: LoadedModel,
+    spec: ForecastSpec,
+    series_id: str | None,
+    companions: Companions,
+) -> tuple[ForecastResult, _Source]:
+    """The forecast, and what it starts from."""
+    source = _given(services, tenant, model, spec, series_id, companions)
+    given = source.given
     result = forecast(
         given.model,
         given.values,
@@ -74,64 +92,87 @@ def _computed(
     return result.model_copy(update={"recording_vector": given.vector}), source
 
 
-def check(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> None:
+def check(
+    services: Services,
+    tenant: str,
+    model: LoadedModel,
+    spec: ForecastSpec,
+    series_id: str | None,
+    companions: Companions,
+) -> None:
     """Raise what `answer` would raise, without forecasting."""
     check_size(model.trained, spec, horizon_steps(spec, model.predictability, model.trained.dt))
-    _given(services, tenant, model, spec, series_id)
+    _given(services, tenant, model, spec, series_id, companions)
 
 
 class _Source(NamedTuple):
     series_id: str | None  # the series that is used, if any
+    companions: list[Companion]
     given: Given
 
 
-def _given(services: Services, tenant: str, model: LoadedModel, spec: ForecastSpec, series_id: str | None) -> _Source:
+def _given(
+    services: Services,
+    tenant: str,
+    model: LoadedModel,
+    spec: ForecastSpec,
+    series_id: str | None,
+    companions: Companions,
+) -> _Source:
     trained = model.trained
     n_steps = horizon_steps(spec, model.predictability, trained.dt)
     if spec.context is not None:
-        if series_id is not None:
-            detail = "Give series_id or context, not both."
-            raise InvalidParameters(detail, [ErrorItem(pointer="/series_id", detail=detail)])
-        return _Source(None, given_by_context(trained, spec, n_steps))
-    with services.database.read() as session:
-        row = series_for(session, tenant, model, series_id)
-    table = stored_series.load_values(services.blobs, row)
-    segments = [Segment.model_validate(s) for s in row.profile["segments"]]
-    found = given_by_series(
+        for field in ("series_id", *FIELDS):
+            if series_id is not None if field == "series_id" else getattr(companions, field):
+                detail = f"Give {field} or context, not both."
+                raise InvalidParameters(detail, [ErrorItem(pointer=f"/{field}", detail=detail)])
+        return _Source(None, [], given_by_context(trained, spec, n_steps))
+    row, found = series_for(services.database, tenant, model, series_id, companions, to_forecast=True)
+    given = given_by_series(
         trained,
         spec,
         n_steps,
-        channels=row.channels,
-        segments=segments,
-        table=table,
+        recorded=Recorded(stored.tables(services.blobs, row, found)),
         dt=row.dt,
         recordings=[Recording.model_validate(r) for r in row.profile.get("recordings") or []],
     )
-    return _Source(row.id, found)
+    return _Source(row.id, found, given)
 
 
 def series_for(
-    session: Session, tenant: str, model: LoadedModel, series_id: str | None, *, with_inputs: bool = False
-) -> SeriesRow:
-    """The series that a model is applied to, by default its own; it must have the model's channels, dt and time unit.
+    database: Database,
+    tenant: str,
+    model: LoadedModel,
+    series_id: str | None,
+    companions: Companions = Companions(),
+    *,
+    to_forecast: bool = False,
+) -> tuple[SeriesRow, list[Companion]]:
+    """The series that a model is applied to, by default its own, and those beside it.
 
-    `with_inputs`: its input channels too.
+    Together they must have the model's channels, dt and time unit; a forecast may do without inputs that were recorded.
     """
-    wanted = series_id or model.series_id
+    wanted, trained = series_id or model.series_id, model.trained
     if wanted is None:
         detail = "The model was imported and has no series of its own: name one, or send context along with a forecast."
         raise NotFound(detail, [ErrorItem(pointer="/series_id", detail=detail)])
     if not is_id(wanted, "series"):
         raise NotFound(f"There is no series {wanted[:60]!r}.", [ErrorItem(pointer="/series_id")])
-    row = stored_series.get(session, wanted, tenant=tenant)
-    trained = model.trained
-    needed = [*trained.channels, *trained.nuisance_channels, *(trained.input_channels if with_inputs else [])]
-    missing = [name for name in needed if name not in row.channels]
+    own = model.companions if wanted == model.series_id else None
+    with database.read() as session:
+        row = stored_series.get(session, wanted, tenant=tenant)
+        needed = beside(trained)
+        found = stored.for_model(session, row, companions, needed, own, tenant=tenant, may_go_on=to_forecast)
+    channels = [*trained.channels, *trained.nuisance_channels, *([] if to_forecast else trained.input_channels)]
+    there = [*row.channels, *(name for companion in found for name in companion.channels)]
+    missing = [name for name in channels if name not in there]
     if missing:
         detail = (
-            f"The series lacks the model's channel {missing[0]!r}: the model needs {_names(needed)}, "
-            f"the series has {_names(row.channels)}."
+            f"The series lacks the model's channel {missing[0]!r}: the model needs {_names(channels)}, "
+            f"the series has {_names(there)}."
         )
+        if missing[0] not in trained.channels:
+            detail += " Name the series that it is recorded in under input_series or nuisance_series."
         raise UnknownChannel(detail, [ErrorItem(pointer="/series_id", detail=detail)])
     if row.time_unit != trained.time_unit or abs(row.dt - trained.dt) > SAME_DT * trained.dt:
         detail = (
@@ -139,22 +180,25 @@ def series_for(
             "send a series with the model's dt and time_unit."
         )
         raise InvalidParameters(detail, [ErrorItem(pointer="/series_id", detail=detail)])
-    return row
+    return row, found
 
 
 def _names(channels: Sequence[str]) -> str:
     return ", ".join(channels[:20]) + (", ..." if len(channels) > 20 else "")
 
 
-def _keep(services: Services, tenant: str, model: LoadedModel, series_id: str | None, result: ForecastResult) -> Kept:
+def _keep(services: Services, tenant: str, model: LoadedModel, source: _Source, result: ForecastResult) -> Kept:
     id, now = new_id("forecast"), datetime.now(UTC)  # both of this process's clock: the text is written before the row
     # Not validated again: all of it was made here.
-    out = ForecastOut.model_construct(id=id, model_id=model.id, series_id=series_id, created_at=now, **dict(result))
+    beside_it = stored.described(source.companions)
+    out = ForecastOut.model_construct(
+        id=id, model_id=model.id, series_id=source.series_id, created_at=now, **beside_it, **dict(result)
+    )
     text, summary = write_forecast(out)
     row = ForecastRow(
         id=id,
         model_id=model.id,
-        series_id=series_id,
+        series_id=source.series_id,
         created_at=now,
         document=Encoded(text) if summary is None else summary,
         blob_sha256=None if summary is None else services.blobs.put(text.encode()).sha256,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import Services, unknown
 from api.errors import pointing_to
 from api.forecasts import service as forecasts
+from domain.companions import FIELDS
 from domain.errors import DomainError, ErrorItem, InvalidParameters, NotFound, SeriesTooShort, UnknownChannel
 from domain.ids import is_id
 from domain.limits import MIN_ANALYSIS_RUN, MIN_ANALYSIS_STEPS, SHORTEST_SEQUENCE
@@ -31,7 +32,7 @@ from dynamics.input_channels import separate
 from dynamics.observation_kernels import checked_kernel
 from dynamics.partition import partition
 from dynamics.sizing import choose
-from store import results, series
+from store import companions, results, series
 from store.tables import AnalysisRow, SeriesRow
 
 MAX_METADATA_BYTES = 8 * 1024
@@ -46,20 +47,25 @@ def check(services: Services, tenant: str, request: JobRequest) -> None:
     with services.database.read() as session:
         row = _series(session, tenant, request.series_id)
         _check_channels(request.channels, row.channels)
-        channels = request.channels or row.channels
+        channels = list(request.channels or row.channels)
+        if isinstance(request, TrainJob | ReconstructJob):
+            spec, at = (
+                (request.params, "/params")
+                if isinstance(request, TrainJob)
+                else (request.params.train, "/params/train")
+            )
+            found = companions.for_training(session, row, request, tenant=tenant)
+            spec, channels = companions.included(spec, found), [*channels, *(n for c in found for n in c.channels)]
         if isinstance(request, TrainJob) and request.analysis_id is not None:
-            observed = _observed(channels, request.params, "/params")
-            _check_analysis(session, tenant, request.analysis_id, row, observed)
+            _check_analysis(session, tenant, request.analysis_id, row, _observed(channels, spec, at))
     _check_length(row)
-    match request:
-        case LyapunovJob():
-            _check_lyapunov(row, request.params, "/params")
-        case TrainJob():
-            _check_train(row, channels, request.params, "/params")
-        case ReconstructJob():
-            _check_lyapunov(row, request.params.lyapunov, "/params/lyapunov")
-            _check_train(row, channels, request.params.train, "/params/train")
-            _check_evaluate(row, request.params.evaluate, "/params/evaluate")
+    if isinstance(request, LyapunovJob):
+        _check_lyapunov(row, request.params, "/params")
+        return
+    if isinstance(request, ReconstructJob):
+        _check_lyapunov(row, request.params.lyapunov, "/params/lyapunov")
+        _check_evaluate(row, request.params.evaluate, "/params/evaluate")
+    _check_train(row, channels, spec, at)
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
@@ -85,10 +91,9 @@ def _check_on_model(services: Services, tenant: str, request: EvaluateJob | Fore
         raise _wrong("/channels", f"The model's channels are {names}; leave `channels` away.")
     if isinstance(request, ForecastJob):
         with _below_params():
-            forecasts.check(services, tenant, model, request.params, request.series_id)
+            forecasts.check(services, tenant, model, request.params, request.series_id, request)
         return
-    with services.database.read() as session:
-        row = forecasts.series_for(session, tenant, model, request.series_id, with_inputs=True)
+    row, _ = forecasts.series_for(services.database, tenant, model, request.series_id, request)
     _check_evaluate(row, request.params, "/params")
 
 
@@ -218,6 +223,6 @@ def _below_params() -> Iterator[None]:
         yield
     except DomainError as error:
         for item in error.errors:
-            if item.pointer is not None and item.pointer != "/series_id":
+            if item.pointer is not None and not item.pointer.startswith(("/series_id", *(f"/{f}" for f in FIELDS))):
                 item.pointer = f"/params{item.pointer}"
         raise

@@ -124,10 +124,13 @@ async def create_forecast(
     """
     tenant = caller.principal.tenant
     now = not prefer.respond_async
-    kept = await run_in_threadpool(forecasts.answer, services, tenant, id, request.spec(), request.series_id, now=now)
+    kept = await run_in_threadpool(
+        forecasts.answer, services, tenant, id, request.spec(), request.series_id, request, now=now
+    )
     if kept is not None:
         return Response(kept.text, 201, {"Location": href("forecast", kept.id)}, "application/json")
-    job = ForecastJob(kind="forecast", model_id=id, series_id=request.series_id, params=request.spec())
+    beside = {"input_series": request.input_series, "nuisance_series": request.nuisance_series}
+    job = ForecastJob(kind="forecast", model_id=id, series_id=request.series_id, params=request.spec(), **beside)
     row = await run_in_threadpool(jobs.submit, services, caller, job, None)
     headers = {"Location": href("job", row.id)}
     if prefer.respond_async:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from domain.companions import FIELDS
 from domain.documents import MODEL_WEIGHTS
 from domain.errors import NotFound, Unprocessable
 from domain.results import LyapunovSpectrum, Predictability
@@ -28,6 +30,7 @@ class LoadedModel:
     series_id: str | None
     trained: TrainedModel
     predictability: Predictability
+    companions: dict[str, Any]  # `input_series` and `nuisance_series` that it was trained with
 
 
 class NotExportable(Unprocessable):
@@ -64,7 +67,8 @@ def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoade
         trained = TrainedModel.from_safetensors(blobs.read(weights.sha256))
         spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
         predictability = predictability_of(spectrum, trained)
-        return LoadedModel(model_id, row.series_id, trained, predictability)
+        beside: dict[str, Any] = {field: row.document.get(field, []) for field in FIELDS}
+        return LoadedModel(model_id, row.series_id, trained, predictability, beside)
 
     def load_existing(tenant: str, model_id: str) -> LoadedModel:
         with database.read() as session:

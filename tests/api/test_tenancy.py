@@ -288,6 +288,24 @@ def test_a_body_that_names_something_foreign_is_answered_like_one_that_names_not
             assert mine.status_code in (200, 202), (body["kind"], mine.text)
 
 
+def test_a_foreign_series_beside_ones_own_is_answered_like_none(world: World) -> None:
+    series, model = world.stranger.ids["series"], world.stranger.ids["models"]
+    requests = [
+        ("/v1/jobs", {"kind": "train", "series_id": series}),
+        ("/v1/jobs", {"kind": "reconstruct", "series_id": series}),
+        ("/v1/jobs", {"kind": "evaluate", "model_id": model}),
+        ("/v1/jobs", {"kind": "forecast", "model_id": model, "params": {"horizon_steps": 5}}),
+        (f"/v1/models/{model}/forecasts", {"horizon_steps": 5}),
+    ]
+    foreign = world.owner.ids["series"]
+    for path, body in requests:
+        for field in ("input_series", "nuisance_series"):
+            answer = world.stranger.client.post(path, json=body | {field: [{"series_id": foreign}]})
+            nothing = world.stranger.client.post(path, json=body | {field: [{"series_id": missing(foreign)}]})
+            assert answer.status_code == 404, (path, answer.text)
+            assert said(answer, {"id": foreign}) == said(nothing, {"id": missing(foreign)})
+
+
 def test_a_forecast_from_a_foreign_series_is_refused(world: World) -> None:
     path = f"/v1/models/{world.stranger.ids['models']}/forecasts"
     body = {"horizon_steps": 5, "series_id": world.owner.ids["series"]}
@@ -323,4 +341,4 @@ def test_everything_that_belongs_to_somebody_says_to_whom() -> None:
     """A table of a resource that has no tenant could be asked about by nobody rightly."""
     without = {name for name, table in Base.metadata.tables.items() if "tenant" not in table.columns}
     # Parts of a row that has one; the machinery; and the tenants themselves.
-    assert without == {"job_event", "artifact", "worker", "tenant"}
+    assert without == {"job_companion", "job_event", "artifact", "worker", "tenant"}

@@ -11,7 +11,8 @@ import pytest
 from domain.errors import InvalidParameters
 from domain.results import LyapunovSpectrum
 from domain.series import Segment
-from dynamics.forecast_inputs import predictability_of, recorded_from, start_in_series
+from dynamics.forecast_inputs import predictability_of, start_in_series
+from dynamics.recorded import recorded_from
 
 
 def model(lambda_max: float | None) -> Any:

@@ -14,8 +14,9 @@ from domain.results import ForecastResult, ForecastStart, LyapunovSpectrum, Pred
 from domain.series import Segment
 from domain.specs import ForecastSpec
 from dynamics import ensembles
-from dynamics.forecast_inputs import future_inputs, predictability_of, recorded_from
+from dynamics.forecast_inputs import future_inputs, predictability_of
 from dynamics.forecasting import forecast
+from dynamics.recorded import recorded_from
 from models import TrainedModel
 from models.trained import Inputs
 

@@ -16,6 +16,7 @@ from dynamics.evaluation import evaluate
 from dynamics.forecast_inputs import given_by_context, given_by_series
 from dynamics.forecasting import forecast
 from dynamics.observation_kernels import kernel_of
+from dynamics.recorded import Recorded
 from dynamics.reporting import Reporter
 from dynamics.training import train
 from dynamics.training.data import prepare
@@ -75,9 +76,7 @@ class TestForecast:
             model,
             spec,
             30,
-            channels=CHANNELS,
-            segments=[Segment(start=0, stop=160, time_start=0.0)],
-            table=rows,
+            recorded=Recorded([(CHANNELS, [Segment(start=0, stop=160, time_start=0.0)], rows)]),
             dt=0.1,
         )
         found = forecast(

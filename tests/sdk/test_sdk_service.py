@@ -94,6 +94,29 @@ def test_jobs_by_kind_and_what_they_make(client: Client, stock: Stock) -> None:
     assert [j.id for j in client.jobs(kind="train", limit=5)] == [train.id]
 
 
+def test_series_beside_the_one_of_the_call(client: Client, stock: Stock) -> None:
+    pushed = client.upload(
+        np.random.default_rng(0).normal(size=(N_STEPS, 2)), channels=["u", "v"], dt=0.1, time_unit="s"
+    )
+    forms = (pushed, pushed.id, [pushed], {"series_id": pushed, "channels": ["u", "v"]})
+    for given in forms:
+        job = client.train(stock.series_id, input_series=given, updates=10)
+        (part,) = job.state.raw["request"]["input_series"]
+        assert (part["series_id"], part["channels"] or ["u", "v"]) == (pushed.id, ["u", "v"])
+        job.cancel()
+    whole = client.reconstruct(stock.series_id, nuisance_series=[{"series_id": pushed.id, "channels": ["v"]}])
+    assert whole.state.raw["request"]["nuisance_series"] == [{"series_id": pushed.id, "channels": ["v"]}]
+    with pytest.raises(sdk.DataError, match="a Series, its id"):
+        client.train(stock.series_id, input_series=3)
+    for call in (
+        lambda **named: client.forecast(stock.model_id, horizon_steps=5, **named),
+        client.model(stock.model_id).evaluate,
+    ):
+        with pytest.raises(sdk.NotFound) as caught:
+            call(input_series="ser_" + "0" * 32)
+        assert caught.value.errors[0].pointer == "/input_series/0/series_id"
+
+
 def test_jobs_that_end_without_a_result(client: Client, stock: Stock) -> None:
     job = client.analyze(stock.series_id)
     assert job.cancel().status == "canceled"
@@ -217,6 +240,7 @@ def test_a_misspelt_argument_is_an_error_here(client: Client, stock: Stock) -> N
 def test_every_parameter_of_the_api_is_an_argument(known: type, spec: Any) -> None:
     extra = {
         *options.SeriesJobOptions.__annotations__,
+        *options.CompanionOptions.__annotations__,
         "analysis_id",
         "context_time_start",
         "context_inputs",

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from domain.errors import DomainError
 from domain.ids import new_id
 from domain.jobs import JobKind, JobStatus, Progress
-from domain.specs import LyapunovJob
+from domain.specs import LyapunovJob, TrainJob
 from store import jobs, leases, results, series
 from store.expiry import expire
 from store.pages import encode
@@ -92,6 +92,11 @@ WORK: dict[str, Callable[[Session, Any, str], Any]] = {
     "submit": lambda s, w, id: jobs.submit(
         s, w.settings.model_copy(update={"max_queued_jobs": 9}), _again(s, id), idempotency_key="a"
     ),
+    "submit with an input series": lambda s, w, id: jobs.submit(
+        s,
+        w.settings,
+        TrainJob(kind="train", series_id=_series_of(s, id), input_series=[{"series_id": _series_of(s, id)}]),
+    ),
     "claim": lambda s, w, id: leases.claim_next(
         s,
         w.settings.model_copy(update={"max_running_jobs": 9}),
@@ -114,6 +119,10 @@ WORK: dict[str, Callable[[Session, Any, str], Any]] = {
         s, AnalysisRow(id=new_id("analysis"), channels=[], channels_hash="0" * 64, document={})
     ),
 }
+
+
+def _series_of(session: Session, job_id: str) -> str:
+    return str(jobs.get(session, job_id).series_id)
 
 
 def _again(session: Session, job_id: str) -> LyapunovJob:

@@ -9,6 +9,8 @@ from domain.ids import new_id
 from domain.specs import EvaluateJob
 from dynamics.evaluation import evaluate
 from dynamics.family_evaluation import evaluate_recordings
+from dynamics.input_channels import beside
+from store import companions, series
 from store.tables import EvaluationRow
 from worker.context import Context, Outcome
 from worker.handlers.inputs import SeriesInput, find_analysis, load_model, load_series, reference_runs, stated_runs
@@ -20,8 +22,12 @@ def run(context: Context) -> Outcome:
     row, model = load_model(context, request.model_id)
     used = [*model.channels, *model.input_channels, *model.nuisance_channels]
     series_id = request.series_id or str(row.series_id)
-    given = load_series(context, series_id, used, model.input_channels, model.nuisance_channels)
-    is_own = given.row.id == row.series_id
+    is_own, tenant = series_id == row.series_id, context.task.tenant
+    with context.database.read() as session:
+        main = series.get(session, series_id, tenant=tenant)
+        own = row.document if is_own else None
+        found = companions.for_model(session, main, request, beside(model), own, tenant=tenant)
+    given = load_series(context, series_id, used, model.input_channels, model.nuisance_channels, found)
     training = row.document["training"]
     held_out = (
         stated_runs(training.get("test_parts", []), training["test_steps"]) if is_own else [(0, given.row.n_steps)]
@@ -48,7 +54,9 @@ def run(context: Context) -> Outcome:
             id=new_id("evaluation"),
             series_id=given.row.id,
             model_id=row.id,
-            document=report.model_dump(mode="json") | {"channels": given.channels},
+            document=report.model_dump(mode="json")
+            | {"channels": given.channels}
+            | {f: [p.model_dump() for p in parts] for f, parts in companions.described(found).items()},
         )
     )
 

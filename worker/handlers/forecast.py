@@ -12,9 +12,12 @@ from domain.series import SeriesProfile
 from domain.specs import ForecastJob
 from dynamics.forecast_inputs import Given, given_by_context, given_by_series, predictability_of
 from dynamics.forecasting import forecast, horizon_steps
+from dynamics.input_channels import beside
+from dynamics.recorded import Recorded
 from models.trained import TrainedModel
-from store import series
-from store.tables import ForecastRow
+from store import companions, series
+from store.companions import Companion
+from store.tables import ForecastRow, ModelRow
 from worker.context import Context, Outcome
 from worker.handlers.inputs import load_model
 
@@ -27,7 +30,7 @@ def run(context: Context) -> Outcome:
     spectrum = LyapunovSpectrum.model_validate(row.document["report"]["lyapunov_spectrum"])
     predictability = predictability_of(spectrum, model)
     n_steps = horizon_steps(request.params, predictability, model.dt)
-    given = _given(context, request, model, series_id, n_steps)
+    given, found = _given(context, request, row, model, n_steps)
     result = forecast(
         given.model,
         given.values,
@@ -44,6 +47,7 @@ def run(context: Context) -> Outcome:
         series_id=series_id,
         job_id=context.task.job_id,
         created_at=datetime.now(UTC),
+        **companions.described(found),
     )
     text, summary = write_forecast(document)
     return Outcome(
@@ -57,21 +61,23 @@ def run(context: Context) -> Outcome:
     )
 
 
-def _given(context: Context, request: ForecastJob, model: TrainedModel, series_id: str | None, n_steps: int) -> Given:
-    spec = request.params
+def _given(
+    context: Context, request: ForecastJob, model_row: ModelRow, model: TrainedModel, n_steps: int
+) -> tuple[Given, list[Companion]]:
+    spec, tenant = request.params, context.task.tenant
     if spec.context is not None:
-        return given_by_context(model, spec, n_steps)
+        return given_by_context(model, spec, n_steps), []
+    series_id = str(request.series_id or model_row.series_id)
     with context.database.read() as session:
-        row = series.get(session, str(series_id), tenant=context.task.tenant)
-    profile = SeriesProfile.model_validate(row.profile)
-    table = context.patiently(lambda: series.load_values(context.blobs, row))
-    return given_by_series(
+        row = series.get(session, series_id, tenant=tenant)
+        own = model_row.document if series_id == model_row.series_id else None
+        found = companions.for_model(session, row, request, beside(model), own, tenant=tenant, may_go_on=True)
+    given = given_by_series(
         model,
         spec,
         n_steps,
-        channels=row.channels,
-        segments=profile.segments,
-        table=table,
+        recorded=Recorded(context.patiently(lambda: companions.tables(context.blobs, row, found))),
         dt=row.dt,
-        recordings=profile.recordings,
+        recordings=SeriesProfile.model_validate(row.profile).recordings,
     )
+    return given, found

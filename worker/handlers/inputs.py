@@ -12,10 +12,11 @@ from domain.documents import MODEL_WEIGHTS
 from domain.errors import InvalidParameters
 from domain.results import LyapunovAnalysis
 from domain.series import Recording
-from domain.specs import EvaluateSpec
+from domain.specs import EvaluateSpec, ReconstructJob, TrainJob, TrainSpec
 from dynamics.input_channels import separate
 from models.trained import TrainedModel
-from store import results, series
+from store import companions, results, series
+from store.companions import Companion
 from store.tables import AnalysisRow, ModelRow, SeriesRow
 from worker.context import Context
 
@@ -41,6 +42,7 @@ class SeriesInput:
     input_channels: list[str]  # those of `used` that are inputs
     nuisance_channels: list[str]  # those that only contaminate what is observed
     segments: Segments
+    companions: Sequence[Companion] = ()  # other series that hold some of them
 
     @property
     def channels(self) -> list[str]:
@@ -84,14 +86,44 @@ def load_series(
     channels: list[str] | None,
     input_channels: Sequence[str] = (),
     nuisance_channels: Sequence[str] = (),
+    beside: Sequence[Companion] = (),
 ) -> SeriesInput:
-    """The series with all channels that are used. Raises UnknownChannel for an input or a nuisance that is not among them."""
+    """The series with all channels that are used, those of its companions among them.
+
+    Raises UnknownChannel for an input or a nuisance that is not among them.
+    """
+    row = find_series(context, series_id)
+    others = [name for companion in beside for name in companion.channels]
+    own = [name for name in channels or row.channels if name not in others]
+    separate([*own, *others], input_channels, nuisance_channels)
+    segments = context.patiently(lambda: series.load_segments(context.blobs, row, own))
+    for companion in beside:
+        table = context.patiently(lambda c=companion: series.load_values(context.blobs, c.row))  # type: ignore[misc]
+        columns = series.channel_indices(companion.row, companion.channels)
+        segments = [
+            (first, np.column_stack([values, table[first : first + len(values), columns]]))
+            for first, values in segments
+        ]
+    return SeriesInput(row, [*own, *others], list(input_channels), list(nuisance_channels), segments, beside)
+
+
+def find_series(context: Context, series_id: str) -> SeriesRow:
     with context.database.read() as session:
-        row = series.get(session, series_id, tenant=context.task.tenant)
-    used = channels or list(row.channels)
-    separate(used, input_channels, nuisance_channels)
-    segments = context.patiently(lambda: series.load_segments(context.blobs, row, used))
-    return SeriesInput(row, used, list(input_channels), list(nuisance_channels), segments)
+        return series.get(session, series_id, tenant=context.task.tenant)
+
+
+def load_for_training(
+    context: Context, request: TrainJob | ReconstructJob, spec: TrainSpec
+) -> tuple[SeriesInput, TrainSpec]:
+    """The series of a request with its companions, and the specification with these among its inputs and nuisance."""
+    with context.database.read() as session:
+        row = series.get(session, request.series_id, tenant=context.task.tenant)
+        found = companions.for_training(session, row, request, tenant=context.task.tenant)
+    spec = companions.included(spec, found)
+    named = (*(request.channels or row.channels), *(name for c in found for name in c.channels))
+    return load_series(
+        context, request.series_id, list(named), spec.input_channels, spec.nuisance_channels, found
+    ), spec
 
 
 def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None) -> AnalysisRow | None:

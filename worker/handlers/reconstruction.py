@@ -20,6 +20,7 @@ from dynamics.reporting import Reporter
 from dynamics.training import train
 from models.cards import card
 from models.trained import TrainedModel
+from store import companions
 from store.tables import ArtifactRow, ModelRow
 from worker.context import Context, Outcome
 from worker.handlers.inputs import SeriesInput, analysis_row, reference_runs, stated_runs
@@ -171,10 +172,14 @@ def _save(
         training=history,
         report=report,
         artifacts=[],
+        **companions.described(given.companions),
     )
     weights = model.to_safetensors()
     described = summary("model", document.model_dump(mode="json", exclude={"artifacts"}))
-    data = {"series_id": given.row.id, "content_hash": given.row.content_hash}
+    data: dict[str, Any] = {"series_id": given.row.id, "content_hash": given.row.content_hash}
+    if given.companions:
+        hashes = [{"series_id": c.row.id, "content_hash": c.row.content_hash} for c in given.companions]
+        data |= {"companions": hashes}
     files = [
         _artifact(context, model_id, MODEL_WEIGHTS, "application/octet-stream", weights),
         _artifact(context, model_id, MODEL_CARD, "application/json", _json(card(described, model, weights, data))),

@@ -6,21 +6,19 @@ from domain.errors import InvalidParameters
 from domain.results import LyapunovAnalysis
 from domain.specs import EvaluateSpec, LyapunovSpec, TrainJob
 from worker.context import Context, Outcome
-from worker.handlers.inputs import SeriesInput, find_analysis, load_series
+from worker.handlers.inputs import SeriesInput, find_analysis, load_for_training
 from worker.handlers.reconstruction import ChosenAnalysis, reconstruct
 
 
 def run(context: Context) -> Outcome:
     request = context.request
     assert isinstance(request, TrainJob)
-    given = load_series(
-        context, request.series_id, request.channels, request.params.input_channels, request.params.nuisance_channels
-    )
+    given, spec = load_for_training(context, request, request.params)
     return reconstruct(
         context,
         given,
         lyapunov=LyapunovSpec(),
-        training=request.params,
+        training=spec,
         evaluation=EvaluateSpec(),
         existing_analysis=lambda: _existing(context, given, request.analysis_id),
     )

@@ -71,10 +71,27 @@ def submit(policy: Policy, kind: str, options: Mapping[str, Any], **named: Any) 
     body: dict[str, Any] = {"kind": kind, "params": options_of.science(options)}
     body |= {name: value for name, value in named.items() if value is not None}
     body |= {name: options[name] for name in ("channels", "analysis_id") if options.get(name) is not None}
-    body |= options_of.of(options_of.JobOptions, options)
+    body |= options_of.of(options_of.JobOptions, options) | companions(options)
     key = body.pop("idempotency_key", None) or str(uuid.uuid4())
     request = Request("POST", "/v1/jobs", json=_plain(body), headers={"Idempotency-Key": key})
     return (yield from call(policy, request)).document
+
+
+def companions(options: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The series that go with the one of the call, as the API names them. Raises DataError for what names no series."""
+    found = {}
+    for field, given in options_of.of(options_of.CompanionOptions, options).items():
+        parts = list(given) if isinstance(given, list | tuple) else [given]
+        found[field] = [_companion(field, part) for part in parts]
+    return found
+
+
+def _companion(field: str, given: Any) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return dict(given) | {"series_id": getattr(given.get("series_id"), "id", given.get("series_id"))}
+    if isinstance(given, str) or hasattr(given, "n_steps"):
+        return {"series_id": getattr(given, "id", given)}
+    raise DataError(f"{field} names series that are uploaded: a Series, its id, or both with `channels` in a mapping.")
 
 
 def evaluate(policy: Policy, model_id: str, series: Any, options: Mapping[str, Any]) -> Steps[dict[str, Any]]:
@@ -89,7 +106,8 @@ def forecast(
     """A forecast that is there: one that becomes a job is waited for."""
     options_of.check(options_of.ForecastOptions, options)
     apart = {"context", "context_time_start", "context_inputs", "context_nuisance", "inputs", "nuisance"}
-    body = {k: v for k, v in options.items() if v is not None and k not in apart}
+    apart |= set(options_of.CompanionOptions.__annotations__)
+    body = {k: v for k, v in options.items() if v is not None and k not in apart} | companions(options)
     if series is not None:
         body["series_id"] = yield from series_id(policy, series, {})
     if options.get("context") is not None:

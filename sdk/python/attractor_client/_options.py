@@ -35,6 +35,13 @@ class SeriesJobOptions(UploadOptions, JobOptions, total=False):
     channels: Sequence[str] | None
 
 
+class CompanionOptions(TypedDict, total=False):
+    """Series that go with the series of the call, row by row: a Series, its id, a mapping of `series_id` and `channels`, or a list of these."""
+
+    input_series: Any
+    nuisance_series: Any
+
+
 class AnalyzeOptions(SeriesJobOptions, total=False):
     """Parameters of an analysis: `LyapunovSpec` of the API."""
 
@@ -47,7 +54,7 @@ class AnalyzeOptions(SeriesJobOptions, total=False):
     seed: int
 
 
-class TrainOptions(SeriesJobOptions, total=False):
+class TrainOptions(SeriesJobOptions, CompanionOptions, total=False):
     """Parameters of a training: `TrainSpec` of the API."""
 
     analysis_id: str | None
@@ -80,7 +87,7 @@ class TrainOptions(SeriesJobOptions, total=False):
     seed: int
 
 
-class ReconstructOptions(SeriesJobOptions, total=False):
+class ReconstructOptions(SeriesJobOptions, CompanionOptions, total=False):
     """Parameters of a reconstruction: those of the analysis, the training and the evaluation."""
 
     lyapunov: Mapping[str, Any]
@@ -88,7 +95,7 @@ class ReconstructOptions(SeriesJobOptions, total=False):
     evaluate: Mapping[str, Any]
 
 
-class EvaluateOptions(SeriesJobOptions, total=False):
+class EvaluateOptions(SeriesJobOptions, CompanionOptions, total=False):
     """Parameters of an evaluation: `EvaluateSpec` of the API."""
 
     start_index: int | None
@@ -99,7 +106,7 @@ class EvaluateOptions(SeriesJobOptions, total=False):
     seed: int
 
 
-class ForecastOptions(TypedDict, total=False):
+class ForecastOptions(CompanionOptions, total=False):
     """Parameters of a forecast: `ForecastSpec` of the API, the values of `context` and `inputs` as arrays."""
 
     horizon_steps: int
@@ -131,5 +138,5 @@ def check(kind: type, options: Mapping[str, Any]) -> None:
 
 def science(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are parameters of the method itself."""
-    others = {*SeriesJobOptions.__annotations__, "analysis_id"}
+    others = {*SeriesJobOptions.__annotations__, *CompanionOptions.__annotations__, "analysis_id"}
     return {name: value for name, value in options.items() if name not in others}
