@@ -17,7 +17,7 @@ from store import results, series
 from store.tables import ForecastRow, SeriesRow
 
 LYAPUNOV_TIMES, STEPS = 4.0, 300  # of the forecast that is made for a report
-LAYOUT = 1  # counts up when reports come to look different
+LAYOUT = 2  # counts up when reports come to look different
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,13 @@ def _embedding(embedding: dict[str, Any]) -> str:
     return f"{kinds[embedding['kind']].capitalize()}, dimension {embedding['dimension']}{delay}. {embedding['reason']}".strip()
 
 
+def _beside(model: dict[str, Any], kind: str) -> str:
+    """The channels of inputs or nuisance, and the series that hold some of them."""
+    names = ", ".join(model.get(f"{kind}_channels", ())) or "none"
+    held = [f"{', '.join(part['channels'])} in series {part['series_id']}" for part in model.get(f"{kind}_series", ())]
+    return f"{names} ({'; '.join(held)})" if held else names
+
+
 def _training(model: dict[str, Any], draw: Draw) -> list[Block]:
     training = model["training"]
     hidden = f", {model['hidden_dim']} hidden units" if model["hidden_dim"] else ""
@@ -141,7 +148,8 @@ def _training(model: dict[str, Any], draw: Draw) -> list[Block]:
         ("Teacher forcing", _flat(model["forcing"])),
         ("Observation", _flat(model["observation"])),
         ("Delay embedding", "none" if model["lags"] == [0] else f"lags {', '.join(map(str, model['lags']))} steps"),
-        ("Inputs", ", ".join(model["input_channels"]) or "none"),
+        ("Inputs", _beside(model, "input")),
+        ("Nuisance", _beside(model, "nuisance")),
         ("Rows", "; ".join(f"{n} {a:,} to {b:,}" for n, (a, b) in parts)),
         ("Kept", f"{training['updates']:,} updates; {num(training['seconds'])} s of training, {training['engine']}"),
     ]  # fmt: skip

@@ -43,7 +43,7 @@ def test_a_filtered_system_with_inputs_and_nuisance_beside_it(client: Client, tm
         train={
             "observation": {"kind": "convolutional", "kernel": kernel, "noise": 0.01},
             "hidden_dim": 8,
-            "updates": 600,
+            "updates": 2500,
             "sequence_length": 40,
             "seeds": 1,
         },
