@@ -128,7 +128,7 @@ class Deployment:
         self.url = f"http://127.0.0.1:{port}"
         api = [sys.executable, "-m", "cli.main", "api", "--port", str(port)]
         self.api = Process("api", api, environment, folder / "api.log")
-        self._folder, self._environment = folder, environment
+        self._folder, self.environment = folder, environment
         self.workers: list[Process] = []
         self.add_workers(workers)
 
@@ -136,7 +136,7 @@ class Deployment:
         command = [sys.executable, str(ROOT / "benchmarks" / "light_science.py")]
         for k in range(len(self.workers), len(self.workers) + count):
             log = self._folder / f"worker-{k}.log"
-            self.workers.append(Process(f"worker {k}", command, self._environment, log))
+            self.workers.append(Process(f"worker {k}", command, self.environment, log))
 
     def is_up(self) -> bool:
         try:

@@ -1,9 +1,10 @@
-"""A deployment under load: `python benchmarks/fleet.py [--jobs 10000] [--workers 4] [--streams 200] [--seconds 300]`.
+"""A deployment under load: `python benchmarks/fleet.py [--jobs 10000] [--workers 4] [--streams 200] [--seconds 0]`.
 
 Redis, PostgreSQL, an API with a small connection pool and some workers; a queue of jobs that compute nothing (one tenant has
-six times as many as each of the four others, and all of them came before), event streams that follow some of them, and a client that goes on asking. Told
-are jobs per second, how long reads and submissions take meanwhile, what every process needs in memory, and whether the tenants
-are served alike although their queues are not.
+six times as many as each of the four others, and all of them came before), event streams that follow some of them, and a client
+that goes on asking, until the queue is empty. Told are jobs per second, over all and for each tenth of the queue, how long reads
+take meanwhile, what every process needs in memory, whether the tenants are served alike although their queues are not, and how
+every job ended.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from upload import machine
 from domain.ids import new_id
 from domain.specs import LyapunovJob
 from store import jobs, queue
-from store.tables import JobEventRow, JobRow, SeriesRow
+from store.tables import ForecastRow, JobEventRow, JobRow, SeriesRow
 
 TENANTS = ("default", "b", "c", "d", "e")
 SHARES = (6, 1, 1, 1, 1)
@@ -106,6 +107,22 @@ def ended(made: Deployment) -> Counter[str]:
         return Counter({str(tenant): count for tenant, count in session.execute(query)})
 
 
+def endings(made: Deployment) -> dict[str, Any]:
+    """Jobs by status, the most attempts that one of them took, and results that belong to no job of their own."""
+    with made.database.read() as session:
+        by_status = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
+        results = session.execute(
+            select(func.count(), func.count(ForecastRow.job_id.distinct())).select_from(ForecastRow)
+        )
+        total, of_jobs = results.one()
+        return {
+            "by_status": {str(status): count for status, count in by_status},
+            "most_attempts": session.scalar(select(func.max(JobRow.attempt))),
+            "results": total,
+            "results_doubled": total - of_jobs,
+        }
+
+
 def memory(made: Deployment) -> dict[str, float]:
     """Resident mebibytes of the API, and of every worker with its processes."""
     found = {}
@@ -136,6 +153,7 @@ async def watch(made: Deployment, count: int, seconds: float, stop: asyncio.Even
         await asyncio.sleep(0.1)  # until the workers are there
     begun = time.perf_counter()
     shares: dict[str, int] = {}
+    tenths = [(before, 0.0)]
     first, most, used = memory(made), Counter[str](), processor(made)
     while True:
         await asyncio.sleep(1.0)
@@ -144,13 +162,17 @@ async def watch(made: Deployment, count: int, seconds: float, stop: asyncio.Even
         if min((done[tenant] for tenant in TENANTS), default=0) < 0.08 * count:
             shares = dict(done)  # every tenant still has jobs that wait
         total, elapsed = sum(done.values()), time.perf_counter() - begun
-        if total >= count or elapsed > seconds:
+        if total - tenths[-1][0] >= count / 10 or total >= count:
+            tenths.append((total, elapsed))
+        if total >= count or 0 < seconds < elapsed:
             break
     stop.set()
     return {
         "jobs_ended": total,
         "seconds": round(elapsed, 1),
+        "emptied": total >= count,
         "jobs_per_second": round((total - before) / elapsed, 1),
+        "jobs_per_second_by_tenth": [round((b - a) / (t - s), 1) for (a, s), (b, t) in itertools.pairwise(tenths)],
         "processor_seconds": dict(processor(made) - used),
         "ended_by_tenant_while_all_wait": shares,
         "memory_mb_at_first": first,
@@ -187,7 +209,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=300.0, help="at most")
+    parser.add_argument("--seconds", type=float, default=0.0, help="at most; 0: until the queue is empty")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     deployment.TMPFS_MB = 4000  # every job leaves a blob of 64 KiB
@@ -201,6 +223,7 @@ def main() -> None:
             queue.publish(celery, mine[0], "cpu")
         celery.close()
         found = asyncio.run(load(made, mine, arguments.jobs, arguments.streams, arguments.seconds))
+        found["endings"] = endings(made)
     report = {
         "machine": machine(),
         "jobs": arguments.jobs,

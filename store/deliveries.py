@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import random
 import secrets
-from collections.abc import Collection
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from domain.errors import NotFound
@@ -23,6 +23,7 @@ from domain.ids import earliest_id, new_id
 from domain.webhooks import DeliveryStatus
 from store import webhooks
 from store.clock import now
+from store.database import alone
 from store.pages import Page, page
 from store.settings import StoreSettings
 from store.tables import WebhookDeliveryRow, WebhookRow
@@ -33,6 +34,7 @@ MAX_ATTEMPTS = len(BACKOFF_SECONDS) + 1
 JITTER = 0.2
 MAX_RETRY_AFTER_SECONDS = 3600.0
 CLAIM_SECONDS = 60.0  # well above the time that one attempt may take
+PER_TENANT, PER_WEBHOOK = 8, 4  # under way at once, from all senders together
 MAX_LOG = 20  # attempts that a delivery remembers, the newest
 _BATCH = 200
 _LOST = "The worker that sent it ended before it knew the answer; the message may have arrived."
@@ -86,24 +88,57 @@ class Attempt:
     gone: bool = False  # 410: the receiver wants nothing any more
 
 
-def due(session: Session, *, busy_webhooks: Collection[str] = (), busy_tenants: Collection[str] = ()) -> list[Due]:
-    """Deliveries whose time has come, the longest overdue first, without those of the busy ones."""
-    row = WebhookDeliveryRow
+class UnderWay:
+    """What all senders together are sending right now, by webhook and by tenant, and whether one more is allowed. Claims
+    that have not run out: those of a sender that was killed count for up to `CLAIM_SECONDS`."""
+
+    def __init__(self, session: Session) -> None:
+        row = WebhookDeliveryRow
+        # A short range of the index of what is due: retries that wait for longer, and what waits for a place, are outside.
+        claimed = (row.next_attempt_at > now(), row.next_attempt_at <= now(CLAIM_SECONDS), row.token.is_not(None))
+        query = select(row.webhook_id, row.tenant, func.count()).where(*claimed).group_by(row.webhook_id, row.tenant)
+        self.webhooks: Counter[str] = Counter()
+        self.tenants: Counter[str] = Counter()
+        for webhook_id, tenant, count in session.execute(query):
+            self.webhooks[webhook_id] += count
+            self.tenants[tenant] += count
+
+    def takes(self, webhook_id: str, tenant: str) -> bool:
+        """Whether there is a place for one more, which is then counted."""
+        if self.webhooks[webhook_id] >= PER_WEBHOOK or self.tenants[tenant] >= PER_TENANT:
+            return False
+        self.webhooks[webhook_id] += 1
+        self.tenants[tenant] += 1
+        return True
+
+
+def due(session: Session) -> list[Due]:
+    """Deliveries whose time has come and that the limits allow at this moment, the longest overdue first."""
+    row, under_way = WebhookDeliveryRow, UnderWay(session)
     query = select(row.id, row.webhook_id, row.tenant).where(row.next_attempt_at <= now())
+    busy_webhooks = [name for name, n in under_way.webhooks.items() if n >= PER_WEBHOOK]
+    busy_tenants = [name for name, n in under_way.tenants.items() if n >= PER_TENANT]
     if busy_webhooks:
         query = query.where(row.webhook_id.not_in(busy_webhooks))
     if busy_tenants:
         query = query.where(row.tenant.not_in(busy_tenants))
-    return [Due(*found) for found in session.execute(query.order_by(row.next_attempt_at).limit(_BATCH))]
+    found = [Due(*one) for one in session.execute(query.order_by(row.next_attempt_at).limit(_BATCH))]
+    return [one for one in found if under_way.takes(one.webhook_id, one.tenant)]
 
 
 def claim(session: Session, service_secret: bytes, delivery_id: str) -> Claimed | None:
-    """Take a delivery, which counts as an attempt; None when another sender was quicker, or nothing may be sent."""
-    # The webhook first, as its deletion does: two transactions that lock in different orders wait for each other.
-    its = select(WebhookDeliveryRow.webhook_id).where(WebhookDeliveryRow.id == delivery_id).scalar_subquery()
-    lock = select(WebhookRow).where(WebhookRow.id == its).with_for_update(read=True, key_share=True)
+    """Take a delivery, which counts as an attempt; None when another sender was quicker, the limits are reached meanwhile,
+    or nothing may be sent."""
+    its = select(WebhookDeliveryRow.webhook_id, WebhookDeliveryRow.tenant).where(WebhookDeliveryRow.id == delivery_id)
+    named = session.execute(its).one_or_none()
+    if named is None:
+        return None
+    # Two senders must not both take a tenant's last place. Before any row is locked, lest two wait for each other; and the
+    # webhook before the delivery, as its deletion does.
+    alone(session, f"webhooks of {named.tenant}")
+    lock = select(WebhookRow).where(WebhookRow.id == named.webhook_id).with_for_update(read=True, key_share=True)
     webhook = session.scalar(lock)
-    if webhook is None:
+    if webhook is None or not UnderWay(session).takes(named.webhook_id, named.tenant):
         return None
     row = session.scalar(
         update(WebhookDeliveryRow)

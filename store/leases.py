@@ -165,15 +165,14 @@ def set_checkpoint(session: Session, lease: Lease, sha256: str) -> str | None:
 
 def finish(session: Session, lease: Lease, result: ResultRow, *more: Base) -> JobRow:
     """Succeed: `result` (what the job answers), whatever else it made, the status and its event, in one transaction."""
-    ended = _already(session, lease, JobStatus.SUCCEEDED)
-    if ended is not None:
-        return ended
     values = {
         "result_type": result.resource,
         "result_id": result.id,
         "progress": Progress(fraction=1.0, phase="done").model_dump(mode="json"),
     }
-    job = _held(move(session, lease.job_id, JobStatus.SUCCEEDED, *lease.holds(), values=values), lease)
+    job = move(session, lease.job_id, JobStatus.SUCCEEDED, *lease.holds(), values=values)
+    if job is None:
+        return _held(_already(session, lease, JobStatus.SUCCEEDED), lease)
     for row in (result, *more):  # in this order: an artifact refers to its model
         if isinstance(row, ResultRow):
             row.tenant, row.job_id = job.tenant, job.id

@@ -145,7 +145,9 @@ def webhooks(session: Session) -> Webhooks:
 def claimable(session: Session, settings: StoreSettings, queue: str) -> float | None:
     """How long the job that has waited longest among those that are due next, one of each tenant that may run one more,
     has been waiting; None when there is none. While workers take jobs this stays short, however long the queue is."""
-    ids = [job_id for _rank, _running, job_id, _tenant, _limit in session.execute(heads(settings, queue))]
+    ids = [
+        job_id for _rank, _running, job_id, _tenant, _limit in session.execute(heads(settings.max_running_jobs, queue))
+    ]
     if not ids:
         return None
     oldest, moment = session.execute(select(func.min(JobRow.updated_at), now()).where(JobRow.id.in_(ids), QUEUED)).one()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Select, func, literal_column, or_, select
@@ -27,7 +28,7 @@ def due(session: Session, settings: StoreSettings, queues: Sequence[str]) -> Ite
     Tenants that run equally many jobs draw lots: by the age of their jobs, the one that has submitted a thousand first
     would be served alone whenever all workers are free again.
     """
-    found = [(*row, queue) for queue in queues for row in session.execute(heads(settings, queue))]
+    found = [(*row, queue) for queue in queues for row in session.execute(heads(settings.max_running_jobs, queue))]
     random.shuffle(found)
     for *_, tenant, limit, queue in sorted(found, key=lambda head: head[:2]):
         if limit:
@@ -39,10 +40,13 @@ def due(session: Session, settings: StoreSettings, queues: Sequence[str]) -> Ite
             yield job_id
 
 
-def heads(settings: StoreSettings, queue: str) -> Select[Any]:
+@cache
+def heads(max_running_jobs: int, queue: str) -> Select[Any]:
     """(rank, running, job id, tenant, limit) of the most urgent job of each tenant that may run one more; limit 0: none.
+    `max_running_jobs`: of tenants that have no limit of their own.
 
-    The tenants are found by leaping from one to the next in the index, the job of each is the first of its part.
+    The tenants are found by leaping from one to the next in the index, the job of each is the first of its part. Every
+    claim asks this, and to build the statement takes as long as to execute it: it is built once.
     """
     here = (QUEUED, JobRow.queue == queue)
     waiting = select(func.min(JobRow.tenant).label("tenant")).where(*here).cte("waiting", recursive=True)
@@ -51,7 +55,7 @@ def heads(settings: StoreSettings, queue: str) -> Select[Any]:
         select(following.correlate(waiting).scalar_subquery()).where(waiting.c.tenant.is_not(None))
     )
     running = _running(waiting.c.tenant).correlate(waiting).scalar_subquery()
-    limit = func.coalesce(TenantRow.max_running_jobs, settings.max_running_jobs)
+    limit = func.coalesce(TenantRow.max_running_jobs, max_running_jobs)
     head = _first(queue, waiting.c.tenant).correlate(waiting)
     rank = head.with_only_columns(JobRow.rank)
     return (

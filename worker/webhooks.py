@@ -1,8 +1,8 @@
 """The thread that sends webhooks: takes due messages from the outbox, several at once, and writes down what came of them.
 
-Nobody waits for anybody else: a webhook has at most `PER_WEBHOOK` requests under way in one sender and a tenant at most
-`PER_TENANT`, so that a receiver that never answers holds up itself alone. Requests go out between transactions, not in
-them.
+Nobody waits for anybody else: a webhook has at most `deliveries.PER_WEBHOOK` requests under way and a tenant at most
+`deliveries.PER_TENANT`, whatever the number of senders, so that a receiver that never answers holds up itself alone. A
+sender has at most `AT_ONCE`. Requests go out between transactions, not in them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,8 +32,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 AT_ONCE = 32
-PER_TENANT = 8
-PER_WEBHOOK = 4
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 5.0  # after an error of our own
 FORGET_SECONDS = 3600.0
@@ -53,7 +50,7 @@ class Sender(threading.Thread):
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
-        self._under_way: dict[asyncio.Task[None], Due] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Take no further messages; those under way have a moment to end. What is cut off is sent again later."""
@@ -114,7 +111,7 @@ class Sender(threading.Thread):
     async def _take(self) -> None:
         """Claim what is due and may be sent now, and begin to send it."""
         while len(self._under_way) < AT_ONCE and not self._stopped:
-            wanted = await self._wanted()
+            wanted = await self._in_rows(self._due)
             if not wanted:
                 return
             secret = service_secret(self._settings)
@@ -122,27 +119,12 @@ class Sender(threading.Thread):
                 claimed = await self._transact(partial(deliveries.claim, service_secret=secret, delivery_id=found.id))
                 if claimed is not None:
                     task = asyncio.create_task(self._deliver(claimed))
-                    self._under_way[task] = found
+                    self._under_way.add(task)
                     task.add_done_callback(self._ended)
 
-    async def _wanted(self) -> list[Due]:
-        """Due deliveries within the limits per webhook, per tenant and in all."""
-        webhooks = Counter(due.webhook_id for due in self._under_way.values())
-        tenants = Counter(due.tenant for due in self._under_way.values())
-        busy_webhooks = [name for name, n in webhooks.items() if n >= PER_WEBHOOK]
-        busy_tenants = [name for name, n in tenants.items() if n >= PER_TENANT]
-        free = AT_ONCE - len(self._under_way)
-        wanted: list[Due] = []
-        for found in await self._in_rows(partial(self._due, busy_webhooks, busy_tenants)):
-            if webhooks[found.webhook_id] < PER_WEBHOOK and tenants[found.tenant] < PER_TENANT and len(wanted) < free:
-                webhooks[found.webhook_id] += 1
-                tenants[found.tenant] += 1
-                wanted.append(found)
-        return wanted
-
-    def _due(self, busy_webhooks: list[str], busy_tenants: list[str]) -> list[Due]:
+    def _due(self) -> list[Due]:
         with self._database.read() as session:
-            return deliveries.due(session, busy_webhooks=busy_webhooks, busy_tenants=busy_tenants)
+            return deliveries.due(session)[: AT_ONCE - len(self._under_way)]
 
     async def _transact(self, work: Callable[..., T], patience_seconds: float = 0.0) -> T:
         return await self._in_rows(partial(self._database.transact, work, patience_seconds=patience_seconds))
@@ -159,7 +141,7 @@ class Sender(threading.Thread):
         _tell(claimed, attempt, recorded)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
+        self._under_way.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("webhooks: sending failed", exc_info=task.exception())
         if self._wake is not None:

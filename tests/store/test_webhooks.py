@@ -16,7 +16,7 @@ from domain.jobs import ErrorCode, JobError
 from domain.webhooks import DeliveryStatus, WebhookEvent
 from store import deliveries, jobs, leases, webhooks
 from store.clock import now
-from store.deliveries import BACKOFF_SECONDS, Attempt
+from store.deliveries import BACKOFF_SECONDS, PER_WEBHOOK, Attempt
 from store.tables import WebhookDeliveryRow, WebhookRow
 
 SECRET = b"s" * 32
@@ -52,9 +52,9 @@ class Outbox:
         with self.database.read() as session:
             return session.get_one(WebhookRow, webhook_id)
 
-    def due(self, **busy: list[str]) -> list[str]:
+    def due(self) -> list[str]:
         with self.database.read() as session:
-            return [found.id for found in deliveries.due(session, **busy)]
+            return [found.id for found in deliveries.due(session)]
 
     def claim(self, delivery_id: str) -> deliveries.Claimed | None:
         with self.database.write() as session:
@@ -155,12 +155,13 @@ def test_one_sender_takes_a_delivery_and_its_outcome_is_kept(outbox: Outbox) -> 
     assert (entry["attempt"], entry["status_code"], entry["seconds"], entry["error"]) == (1, 204, 0.1, None)
 
 
-def test_of_many_senders_one_gets_it(outbox: Outbox) -> None:
+def test_of_many_senders_one_gets_it_and_none_a_place_too_many(outbox: Outbox) -> None:
     hook = outbox.webhook()
     ids = [outbox.test(hook) for _ in range(10)]
     with ThreadPoolExecutor(4) as pool:
         claimed = [c for found in pool.map(lambda _: [outbox.claim(id) for id in ids], range(4)) for c in found]
-    assert sorted(c.id for c in claimed if c is not None) == sorted(ids)
+    got = [c.id for c in claimed if c is not None]
+    assert len(got) == len(set(got)) == PER_WEBHOOK
 
 
 def test_a_sender_that_dies_loses_its_claim_and_the_message_keeps_its_id(outbox: Outbox) -> None:
@@ -267,12 +268,22 @@ def test_a_message_is_sent_again_under_its_id(outbox: Outbox) -> None:
     assert outbox.due() == [again.id]
 
 
-def test_busy_ones_are_left_out(outbox: Outbox) -> None:
-    one, two = outbox.webhook(), outbox.webhook()
-    first, second = outbox.test(one), outbox.test(two)
-    assert outbox.due() == [first, second]
-    assert outbox.due(busy_webhooks=[one]) == [second]
-    assert outbox.due(busy_tenants=["default"]) == []
+def test_a_webhook_and_a_tenant_have_few_places_whoever_sends(outbox: Outbox) -> None:
+    hooks = [outbox.webhook() for _ in range(3)]
+    of = {hook: [outbox.test(hook) for _ in range(6)] for hook in hooks}
+    first, second, third = (of[hook] for hook in hooks)
+    assert outbox.due() == [*first[:PER_WEBHOOK], *second[:PER_WEBHOOK]], "which fills the tenant"
+    claimed = [outbox.claim(delivery) for delivery in first]
+    assert [one is not None for one in claimed] == [True] * PER_WEBHOOK + [False] * 2
+    assert outbox.due() == second[:PER_WEBHOOK]
+    assert all(outbox.claim(delivery) for delivery in second[:PER_WEBHOOK])
+    assert outbox.due() == []
+    assert outbox.claim(third[0]) is None, "eight places of a tenant are taken"
+    assert claimed[0] is not None
+    outbox.record(claimed[0], GOOD)
+    assert outbox.due() == [first[PER_WEBHOOK]], "the longest overdue is next"
+    outbox.make_due(first[1])  # its sender was lost
+    assert outbox.due() == [first[1], first[PER_WEBHOOK]]
 
 
 def test_secrets_are_derived_and_two_sign_after_a_rotation(outbox: Outbox) -> None:
