@@ -10,6 +10,7 @@ from domain.base import Warning_
 from domain.errors import ConstantSeries, ErrorItem, InvalidParameters, NonFiniteValues, SeriesTooShort
 from domain.limits import MIN_ANALYSIS_RUN, MIN_ANALYSIS_STEPS
 from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.noise_channels import noise_channels
 from dynamics.lyapunov.sampling import Sampling, decimate, inspect, thin
 
 MAX_ROWS = 20_000
@@ -50,7 +51,8 @@ def prepare(segments: list[np.ndarray], dt: float, clock: Clock) -> Prepared:
                 f"{MIN_ANALYSIS_RUN} rows and were left out.",
             )
         )
-    usable = _varying(usable, warnings, clock)
+    usable, channels = _varying(usable, warnings, clock)
+    usable = _predictable(usable, channels, warnings, clock)
     n_rows = sum(len(s) for s in usable)
     clock.tick()
     sampling = inspect(_standardized(thin(usable, 131_072, 1))[0])
@@ -120,8 +122,8 @@ def _usable(segments: list[np.ndarray], clock: Clock) -> list[np.ndarray]:
     return long
 
 
-def _varying(segments: list[np.ndarray], warnings: list[Warning_], clock: Clock) -> list[np.ndarray]:
-    """Without channels that do not vary."""
+def _varying(segments: list[np.ndarray], warnings: list[Warning_], clock: Clock) -> tuple[list[np.ndarray], np.ndarray]:
+    """Without channels that do not vary, and which these are not."""
     lows, highs = [], []
     for s in segments:
         for first in range(0, len(s), PIECE):
@@ -132,15 +134,36 @@ def _varying(segments: list[np.ndarray], warnings: list[Warning_], clock: Clock)
     varies = high - low > 1e-12 * np.maximum(np.abs(low), np.abs(high))
     if not varies.any():
         raise ConstantSeries("No channel varies: a constant series has no dynamics to analyse.")
+    kept = np.nonzero(varies)[0]
     if varies.all():
-        return segments
+        return segments, kept
     constant = [int(i) for i in np.nonzero(~varies)[0]]
     warnings.append(
         Warning_(
             code="constant-channels", detail=f"Channels that do not vary were left out: {constant} (counted from 0)."
         )
     )
-    return [s[:, varies] for s in segments]
+    return [s[:, varies] for s in segments], kept
+
+
+def _predictable(
+    segments: list[np.ndarray], channels: np.ndarray, warnings: list[Warning_], clock: Clock
+) -> list[np.ndarray]:
+    """Without channels of noise beside others that are forecast well; `channels` are their numbers in the series."""
+    if not 1 < len(channels) <= MAX_STATE_CHANNELS:
+        return segments
+    clock.tick()
+    noise = noise_channels(max(segments, key=len))
+    if not noise:
+        return segments
+    warnings.append(
+        Warning_(
+            code="noise-channels",
+            detail=f"Channels {[int(channels[c]) for c in noise]} (counted from 0) are forecast by nothing, neither by their own "
+            "past nor by the other channels, which are forecast well: they are noise and were left out.",
+        )
+    )
+    return [np.delete(s, noise, axis=1) for s in segments]
 
 
 def _standardized(segments: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:

@@ -13,6 +13,7 @@ from dynamics.lyapunov.basis import polynomial
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.evidence import mixing
 from dynamics.lyapunov.model import SmoothModel
+from dynamics.lyapunov.noise_channels import noise_channels
 from dynamics.lyapunov.states import channels_as_states, delay_vectors
 from dynamics.reporting import Reporter
 
@@ -155,3 +156,34 @@ def test_flat_neighbourhoods_of_a_cycle_leave_no_number_that_is_none():
     assert found.verdict.kind == "periodic"
     local = next(m for m in found.methods if m.method == "local-jacobians").lambda_max
     assert local.value is None or np.all(np.isfinite(local.ci))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_channel_of_noise_beside_a_good_one_is_named_and_left_out(hyperchaos, seed):
+    x, truth = hyperchaos
+    noise = np.random.default_rng(seed).standard_normal((3000, 1))
+    beside = np.hstack([np.ones((3000, 1)), x[:3000, :2], noise, x[:3000, 2:]])
+    found = run(beside)
+    warning = next(w for w in found.warnings if w.code == "noise-channels")
+    assert "[3]" in warning.detail  # the constant one before it still counts
+    assert found.verdict.kind == "chaotic"
+    assert found.lambda_max.value == pytest.approx(truth[0], rel=0.05)
+
+
+def coupled_logistic(n, r=4.0, channels=8):
+    """A ring of logistic maps: no channel is linearly correlated with anything, yet all are deterministic."""
+    x, out = np.random.default_rng(3).uniform(size=channels), np.empty((n, channels))
+    for t in range(n):
+        f = r * x * (1 - x)
+        x = 0.9 * f + 0.05 * (np.roll(f, 1) + np.roll(f, -1))
+        out[t] = x
+    return out
+
+
+def test_channels_of_wild_chaos_and_of_noise_alone_are_kept(hyperchaos):
+    lattice = coupled_logistic(3000)
+    assert noise_channels(lattice) == []
+    folded = np.cos(5 * np.arccos(np.clip(hyperchaos[0][:3000, :1] / 2, -1, 1)))  # five branches
+    assert noise_channels(np.hstack([hyperchaos[0][:3000], folded])) == []
+    assert noise_channels(np.random.default_rng(2).standard_normal((3000, 3))) == []  # nothing to keep beside it
+    assert noise_channels(np.hstack([lattice, np.random.default_rng(2).standard_normal((3000, 1))])) == [8]
