@@ -1,5 +1,6 @@
 // The measures of a reconstruction, on data that training never saw.
 import { el, interval, num, table, withUnit } from "./dom.js";
+import { recordingReports } from "./recordings.js";
 
 export const MEANING = {
   d_stsp: "Do both visit the same places equally often? (state-space divergence)",
@@ -24,6 +25,7 @@ export function measuresCard(report, picture = null) {
     el("p.fine", {}, `Measured on steps ${report.reference_steps.map((n) => n.toLocaleString("en")).join(" to ")}, which training never saw. Smaller is better; the floor is what one piece of the data scores against another.`),
     table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data", true),
     valid.median_time !== null ? el("p", {}, `Forecasts stay within ${num(valid.threshold)} of the truth (normalised error) for ${withUnit(valid.median_time, valid.unit)}${quartiles}.`) : null,
+    recordingReports(report),
     picture,
   );
 }

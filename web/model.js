@@ -7,6 +7,7 @@ import { filesCard } from "./files.js";
 import { figuresOf } from "./figures.js";
 import { forecastCard } from "./forecast.js";
 import { measuresCard } from "./measures.js";
+import { vectorsCard } from "./recordings.js";
 import { tabs } from "./tabs.js";
 
 const PARTS = [["", "In short"], ["data", "The data"], ["model", "The model"], ["forecast", "Forecast"], ["files", "Take it along"]];
@@ -97,8 +98,16 @@ async function learned(model, analysis) {
     el("section.card", {}, el("h2", {}, "Does it move alike?"), of("time-series"), of("power-spectra"), of("histograms"), of("density")),
     el("section.card", {}, el("h2", {}, "Does it diverge alike?"), of("spectrum"), exponentTable(report.lyapunov_spectrum, "The model's exponents"), report.lambda_max_comparison?.detail ? el("p", {}, report.lambda_max_comparison.detail) : null),
     el("section.card", {}, el("h2", {}, "How far does it see?"), of("prediction-error")),
+    vectorsCard(model),
     trainingCard(model, of("training")),
   );
+}
+
+/** Channels that are no observations, and the series of their own that hold some of them. */
+function beside(words, channels, held) {
+  if (!channels?.length) return null;
+  const places = (held ?? []).map((part, i) => [i ? ", " : " (", `${part.channels.join(", ")} of `, el("a", { href: `#${part.series_id}` }, "this series")]);
+  return [`${words} ${channels.join(", ")}`, places, places.length ? ")." : "."];
 }
 
 function trainingCard(model, picture) {
@@ -108,7 +117,7 @@ function trainingCard(model, picture) {
     "section.card",
     {},
     el("h2", {}, "How it was learned"),
-    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, model.input_channels?.length ? ` Driven by ${model.input_channels.join(", ")}.` : null, model.nuisance_channels?.length ? ` Nuisance subtracted: ${model.nuisance_channels.join(", ")}.` : null),
+    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, beside(" Driven by", model.input_channels, model.input_series), beside(" Nuisance subtracted:", model.nuisance_channels, model.nuisance_series)),
     picture,
     table(["Seed", "Kept", "Outcome", "Updates", "Final loss", "Why"], rows, "Training runs"),
     el("details", {}, el("summary", {}, "Every setting"), el("pre.scroll", { tabindex: "0", role: "region", "aria-label": "Every setting" }, el("code", {}, JSON.stringify(training.settings, null, 2)))),

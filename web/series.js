@@ -4,6 +4,7 @@ import { seriesBrowser } from "./browser.js";
 import { columnOf, el, num, plural, table, when, withUnit } from "./dom.js";
 import { tableFiles } from "./files.js";
 import { auditedRows } from "./preview.js";
+import { recordingsCard } from "./recordings.js";
 import { startForm } from "./start.js";
 
 const SHOWN_ROWS = 8; // rows named by the audit that are shown with their neighbours
@@ -24,6 +25,7 @@ export async function seriesView(context, id) {
     serious ? found : null,
     start,
     el("section.card", {}, el("h2", {}, "The series"), curves, el("p.fine", {}, "Download: ", tableFiles(`/v1/series/${id}/data`, id))),
+    recordingsCard(series),
     serious ? null : found,
     before,
   );

@@ -1,5 +1,6 @@
 // The start of a job on a series: what to do with which channels, and every parameter for who wants it.
 import { Problem, get, post } from "./api.js";
+import { companionChoice } from "./companions.js";
 import { el, problemBox } from "./dom.js";
 import { schemaForm } from "./schemaform.js";
 
@@ -11,7 +12,7 @@ const KINDS = {
 const PAUSE = 400; // milliseconds without typing, before the request is checked
 
 export async function startForm(context, series) {
-  const { kinds } = await get("/v1/capabilities");
+  const [{ kinds }, beside] = await Promise.all([get("/v1/capabilities"), companionChoice(series)]);
   const schemas = Object.fromEntries(kinds.map(({ kind, params_schema: schema }) => [kind, schema]));
   const names = series.profile.channels.map((c) => c.name);
   const outcome = el("div");
@@ -26,6 +27,7 @@ export async function startForm(context, series) {
     el("fieldset", {}, el("legend.visually-hidden", {}, "What to do"), el("div.checks", {}, radios.map((radio) => el("label", {}, radio, ` ${KINDS[radio.value][0]}`)))),
     about,
     names.length > 1 ? channelChecks(names) : null,
+    beside.node,
     outcome,
     el("p.inline", {}, button),
     el("details.drawer", {}, el("summary", {}, "Advanced: every parameter"), el("p.fine", {}, "What you leave alone is chosen by the service. Values are checked as you type."), said, drawer),
@@ -38,6 +40,7 @@ export async function startForm(context, series) {
     fields = schemaForm(schemas[kind], { base: "params", channels: names });
     drawer.replaceChildren(fields.node);
     about.textContent = KINDS[kind][1];
+    if (beside.node) beside.node.hidden = kind === "lyapunov";
     button.textContent = KINDS[kind][2];
     outcome.replaceChildren();
     said.textContent = "";
@@ -46,6 +49,7 @@ export async function startForm(context, series) {
   function request() {
     const data = new FormData(form);
     const asked = { kind: data.get("kind"), series_id: series.id, params: fields.value() };
+    if (asked.kind !== "lyapunov") Object.assign(asked, beside.value());
     const picked = data.getAll("channels");
     if (names.length > 1 && picked.length < names.length) asked.channels = picked;
     return asked;

@@ -155,6 +155,8 @@ def _reference(services: Services, tenant: str, result: Result) -> tuple[LoadedM
     if result.series_id is None:
         raise NotFound("its series was deleted")
     model = services.load_model(tenant, result.model["id"])
+    if model.trained.family is not None:
+        raise NotFound("the model has a map for each recording, and the report is of each by itself")
     named = {field: result.document.get(field, []) for field in FIELDS}
     return model, *series_for(services.database, tenant, model, result.series_id, Companions.model_validate(named))
 
@@ -165,8 +167,6 @@ def _growth(services: Services, tenant: str, result: Result) -> ErrorGrowth:
 
     loaded, row, beside = _reference(services, tenant, result)
     model, report = loaded.trained, result.document.get("report") or result.document
-    if model.family is not None:
-        raise NotFound("There is no figure prediction-error of a model with a map for each recording.")
     recorded = Recorded(companions.tables(services.blobs, row, beside))
     runs: list[slice] = []
     lead_in: list[int] = []

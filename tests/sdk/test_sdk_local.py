@@ -19,11 +19,13 @@ from attractor_client._maps import MAPS
 from attractor_client._safetensors import read
 from domain.results import ForecastStart, Predictability
 from domain.specs import ForecastSpec, TrainSpec
+from dynamics.families import fit_vector, forecasting_model
 from dynamics.forecasting import forecast
 from dynamics.reporting import Reporter
 from models import ARCHITECTURES, Size, TrainedModel
+from models.families import Family
 from models.filters import Filter, haemodynamic
-from models.trained import Inputs, Nuisance
+from models.trained import Drive, Inputs, Nuisance
 from store.blobs import Blobs
 
 SQUASHED = {name for name, kind in ARCHITECTURES.items() if kind.squashed}
@@ -88,6 +90,67 @@ def compare(model: TrainedModel, **options: Any) -> None:
     np.testing.assert_allclose(found.time, expected.time)
     assert found.trusted_steps == expected.trusted_steps
     assert [w.code for w in found.warnings] == [w.code for w in expected.warnings if w.code != "too_few_members"]
+
+
+class TestRecordings:
+    """Models with a map for each recording, against the service's functions."""
+
+    def family(self, architecture: str, observation: str, dtype: type, *, driven: bool = False) -> TrainedModel:
+        rng, plain = np.random.default_rng(9), a_model(architecture, observation, dtype, driven=driven)
+        directions = {k: (0.1 * rng.normal(size=(2, *v.shape))).astype(dtype) for k, v in plain.params.items()}
+        return replace(plain, family=Family(["a", "b", "c"], rng.normal(size=(3, 2)).astype(dtype), directions))
+
+    @pytest.mark.parametrize("named", [{"recording": "b"}, {"recording_vector": [0.3, -0.2]}])
+    @pytest.mark.parametrize(("architecture", "observation"), [("clipped-shplrnn", "identity"), ("lstm", "affine")])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_a_map_by_name_or_vector(self, architecture: str, observation: str, dtype: type, named: Any) -> None:
+        model = self.family(architecture, observation, dtype)
+        rows = model.mean + model.std * np.random.default_rng(6).normal(size=(20, len(model.channels)))
+        given = {"horizon_steps": 30, "samples": 5, "quantiles": [0.1], "seed": 4} | named
+        own, vector = forecasting_model(model, ForecastSpec(**given))
+        assert vector is not None
+        start = ForecastStart(index=None, time=0.0)
+        expected = forecast(own, rows, spec=ForecastSpec(**given), start=start, predictability=UNKNOWN)
+        found = LocalModel.from_bytes(model.to_safetensors()).forecast(rows, **given)
+        scale = float(np.abs(np.array(expected.median, float)).max())
+        np.testing.assert_allclose(found.median, np.array(expected.median, float), rtol=1e-6, atol=1e-6 * scale)
+        assert found.recording_vector == pytest.approx(vector)
+
+    @pytest.mark.parametrize("driven", [False, True])
+    @pytest.mark.parametrize(("architecture", "observation"), [("clipped-shplrnn", "identity"), ("al-rnn", "affine")])
+    def test_a_vector_fitted_to_rows(self, architecture: str, observation: str, driven: bool) -> None:
+        """Of rows that the model made itself with a vector, that vector is found, by the service and here."""
+        model, rng = self.family(architecture, observation, np.float64, driven=driven), np.random.default_rng(3)
+        truth, n_rows = np.array([0.4, -0.7]), 120
+        own, inputs = model.of(truth), 3 * rng.normal(size=(n_rows, 2))
+        drive = Drive(own.inputs.standardise(inputs), np.zeros(1, int)) if own.inputs is not None else None
+        states = own.free_run(0.5 * rng.normal(size=(1, own.latent_dim)), n_rows, drive)[:, 0]
+        rows = own.to_units(own.observe(states)) + 0.02 * rng.normal(size=(n_rows, len(own.channels)))
+        expected = fit_vector(model, [rows], [inputs] if driven else None)
+        local = LocalModel.from_bytes(model.to_safetensors())
+        found = local.fit_vector(rows, inputs if driven else None)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        if observation == "identity":
+            np.testing.assert_allclose(found, truth, atol=0.1)
+        made = local.forecast(
+            rows, horizon_steps=3, **({"inputs": inputs[:3], "context_inputs": inputs} if driven else {})
+        )
+        assert made.recording_vector == pytest.approx(found)
+
+    def test_what_cannot_be(self) -> None:
+        local = LocalModel.from_bytes(self.family("clipped-shplrnn", "identity", np.float64).to_safetensors())
+        rows = np.zeros((30, len(local.channels)))
+        for more, says in (
+            ({"recording": "d"}, r"knows no recording 'd'; it knows a, b, c"),
+            ({"recording_vector": [1.0]}, "vectors of 2 numbers"),
+            ({"recording": "a", "recording_vector": [1.0, 2.0]}, "not both"),
+        ):
+            with pytest.raises(DataError, match=says):
+                local.forecast(rows, horizon_steps=3, **more)
+        with pytest.raises(DataError, match="4 steps are too few to fit 2 numbers: 20 needed"):
+            local.forecast(rows[:5], horizon_steps=3)
+        with pytest.raises(DataError, match="one map for all"):
+            LocalModel.from_bytes(clipped_tent(1.8).to_safetensors()).forecast([[0.1]], horizon_steps=1, recording="a")
 
 
 @pytest.mark.parametrize("architecture", ["clipped-shplrnn", "lstm", "al-rnn"])

@@ -15,6 +15,24 @@ _DIVERGED = 1e6  # in standard deviations: nothing that was ever observed
 _TRUSTED_SPREAD = 0.1  # of the attractor's width
 
 
+def encode(params: dict[str, np.ndarray], observation: dict[str, np.ndarray], embedded: np.ndarray) -> np.ndarray:
+    """(S, N_e) -> (S, M): by the pseudo-inverse of an affine observation, or the coordinates themselves."""
+    if "B" in observation:
+        read = (embedded - observation["b"]) @ np.linalg.pinv(observation["B"]).T
+        unread = _latent_dim(params) - read.shape[1]
+        return np.concatenate([read, np.zeros((len(read), unread), read.dtype)], axis=1) if unread else read
+    if "L0" in observation:
+        return np.concatenate([embedded, embedded @ observation["L0"].T], axis=1)
+    return embedded
+
+
+def observe(observation: dict[str, np.ndarray], n_observed: int, z: np.ndarray) -> np.ndarray:
+    """Latent states (..., M) -> what is observed of them, (..., N_e), standardised."""
+    if "B" in observation:
+        return z[..., : observation["B"].shape[1]] @ observation["B"].T + observation["b"]
+    return z[..., :n_observed]
+
+
 class Ensemble:
     """Members side by side: (steps, coordinates, S). They start within the measurement noise and are kicked by the model's error."""
 
@@ -68,19 +86,10 @@ class Ensemble:
         return np.zeros_like(residual) if noise is None else np.sqrt(np.clip(residual**2 - 2 * noise**2, 0, None))
 
     def _encode(self, embedded: np.ndarray) -> np.ndarray:
-        """(S, N_e) -> (S, M): by the pseudo-inverse of an affine observation, or the coordinates themselves."""
-        if "B" in self._observation:
-            read = (embedded - self._observation["b"]) @ np.linalg.pinv(self._observation["B"]).T
-            unread = _latent_dim(self._params) - read.shape[1]
-            return np.concatenate([read, np.zeros((len(read), unread), read.dtype)], axis=1) if unread else read
-        if "L0" in self._observation:
-            return np.concatenate([embedded, embedded @ self._observation["L0"].T], axis=1)
-        return embedded
+        return encode(self._params, self._observation, embedded)
 
     def _observe(self, z: np.ndarray) -> np.ndarray:
-        if "B" in self._observation:
-            return z[..., : self._observation["B"].shape[1]] @ self._observation["B"].T + self._observation["b"]
-        return z[..., : self._n_observed]
+        return observe(self._observation, self._n_observed, z)
 
     def _into_latent(self) -> np.ndarray:
         """What an error of the observation means for the latent state, (N_e, M)."""

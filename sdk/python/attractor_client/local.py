@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ import numpy as np
 
 from attractor_client import _safetensors
 from attractor_client._ensemble import Ensemble
+from attractor_client._families import fitted, shifted
 from attractor_client._filters import CONTEXT
 from attractor_client._maps import MAPS
 from attractor_client.errors import DataError
 from attractor_client.results import Forecast, ForecastStart, Predictability
 
-_FORMATS = ("attractor-model/1", "attractor-model/2", "attractor-model/3")
+_FORMATS = ("attractor-model/1", "attractor-model/2", "attractor-model/3", "attractor-model/4")
 _FROM_A_FILE = Predictability(reason="it is unknown to a model that was read from a file")
 
 
@@ -32,7 +33,8 @@ class LocalModel:
     """z_t = F(z_{t-1}) + C s_t, x_t = observe(z_t) + J r_t: N channels, L lags, N_e = N L observed coordinates, K inputs, P of nuisance.
 
     `tensors` as in the file: `map.*` the parameters of F, `observation.*`, `series.*` (scaling and errors), `inputs.*`, `nuisance.*`,
-    `filter.*` of a convolutional model, which observes what a kernel shows of the states.
+    `filter.*` of a convolutional model, which observes what a kernel shows of the states; `direction.*` and `family.vectors` of one with
+    a map for each of its `recordings`.
     """
 
     architecture: str
@@ -45,6 +47,7 @@ class LocalModel:
     card: dict[str, Any]
     tensors: dict[str, np.ndarray]
     predictability: Predictability = _FROM_A_FILE
+    recordings: list[str] = field(default_factory=list)
 
     @classmethod
     def from_bytes(cls, data: bytes, predictability: Predictability | None = None) -> LocalModel:
@@ -65,6 +68,7 @@ class LocalModel:
             time_unit=header["time_unit"],
             card=header["card"],
             tensors=tensors,
+            recordings=header.get("recordings", []),
             **({} if predictability is None else {"predictability": predictability}),
         )
 
@@ -98,6 +102,8 @@ class LocalModel:
         nuisance: Any = None,
         context_inputs: Any = None,
         context_nuisance: Any = None,
+        recording: str | None = None,
+        recording_vector: Sequence[float] | None = None,
         quantiles: Sequence[float] = (0.05, 0.95),
         samples: int = 100,
         seed: int = 0,
@@ -107,7 +113,8 @@ class LocalModel:
         `inputs` (horizon, K): future values of the input channels of a model that has them. `nuisance` (horizon, P): those of the
         nuisance channels; None forecasts the signal alone. `context_nuisance` (L, P) and, of a convolutional model with inputs,
         `context_inputs` (L, K): the same of the context's rows. `time_start`: the time of the
-        context's first row. One free run: `samples=1`. Raises DataError for what cannot be used.
+        context's first row. Of a model with a map for each recording `recording` names it, or `recording_vector` gives its vector;
+        without either a map is fitted to the context. One free run: `samples=1`. Raises DataError for what cannot be used.
         """
         rows = _table(context, self.channels, "context")
         if len(rows) < self.context_steps:
@@ -121,7 +128,9 @@ class LocalModel:
         if samples < 1:
             raise DataError("samples must be at least 1.")
         last = rows[len(rows) - self.context_steps :]
-        ensemble = Ensemble(self.architecture, self.tensors, self.channels, self.lags, last, samples, seed)
+        vector = self._vector(recording, recording_vector, rows, context_inputs)
+        tensors = self.tensors if vector is None else shifted(self.tensors, vector)
+        ensemble = Ensemble(self.architecture, tensors, self.channels, self.lags, last, samples, seed)
         levels, trusted = ensemble.run(n_steps, driving, [0.5, *quantiles], future)
         start = time_start + len(rows) * self.dt
         return Forecast(
@@ -135,7 +144,60 @@ class LocalModel:
             predictability=self.predictability,
             trusted_steps=trusted if samples > 1 else None,
             warnings=ensemble.notices(n_steps, trusted),
+            recording_vector=None if vector is None else [float(v) for v in vector],
         )
+
+    def recording_vector(self, recording: str) -> np.ndarray:
+        """The vector (p,) of a recording that the model was trained on. Raises DataError for one that it does not know."""
+        if not self.recordings:
+            raise DataError("The model has one map for all recordings.")
+        if recording not in self.recordings:
+            known = ", ".join(self.recordings[:20]) + (", ..." if len(self.recordings) > 20 else "")
+            raise DataError(f"The model knows no recording {recording!r}; it knows {known}.")
+        return np.array(self.tensors["family.vectors"][self.recordings.index(recording)])
+
+    def fit_vector(self, context: Any, context_inputs: Any = None) -> np.ndarray:
+        """The vector (p,) whose map predicts each row of the last 1,000 of `context` (L, N) from the one before it best.
+
+        `context_inputs` (L, K): those of its rows, of a model with inputs. Raises DataError where there are fewer than 10 p.
+        """
+        if not self.recordings:
+            raise DataError("The model has one map for all recordings.")
+        rows = _table(context, self.channels, "context")
+        driving = None
+        if self.input_channels:
+            names = ", ".join(self.input_channels)
+            if context_inputs is None or len(context_inputs) != len(rows):
+                raise DataError(
+                    f"A map is fitted to rows driven by {names}: context_inputs needs {len(rows)} rows, or name the recording."
+                )
+            values = _table(context_inputs, self.input_channels, "context_inputs")
+            driving = (values - self.tensors["inputs.mean"]) / self.tensors["inputs.std"]
+        try:
+            return fitted(self.architecture, self.tensors, self.lags, rows, driving)
+        except ValueError as error:
+            raise DataError(
+                f"No map can be fitted here ({error}): name a recording, or give recording_vector."
+            ) from error
+
+    def _vector(
+        self, recording: str | None, vector: Sequence[float] | None, rows: np.ndarray, inputs: Any
+    ) -> np.ndarray | None:
+        """That of the map that runs; None where there is one map."""
+        if not self.recordings:
+            if recording is not None or vector is not None:
+                raise DataError("The model has one map for all recordings; leave recording and recording_vector away.")
+            return None
+        if recording is not None and vector is not None:
+            raise DataError("Give recording or recording_vector, not both.")
+        if recording is not None:
+            return self.recording_vector(recording)
+        if vector is None:
+            return self.fit_vector(rows, inputs)
+        dim = self.tensors["family.vectors"].shape[1]
+        if len(vector) != dim:
+            raise DataError(f"The model's recordings have vectors of {dim} numbers, not {len(vector)}.")
+        return np.asarray(vector, float)
 
     def _horizon(self, steps: int | None, lyapunov_times: float | None) -> int:
         if (steps is None) == (lyapunov_times is None):

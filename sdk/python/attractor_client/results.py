@@ -193,6 +193,7 @@ class Forecast:
     id: str | None = None
     model_id: str | None = None
     series_id: str | None = None
+    recording_vector: list[float] | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def columns(self) -> dict[str, np.ndarray]:
