@@ -122,6 +122,13 @@ class Filter:
             left, right = max(left, int(good.argmax())), max(right, int(good[::-1].argmax()))
         return replace(self, cut=(left, right))
 
+    def gains(self, n: int) -> np.ndarray:
+        """G of `histories` for n rows, channel by channel: (N, n + L - 1, n)."""
+        found = np.empty((len(self.persistence), n + self.steps - 1, n))
+        for gain, channels in self._gains(n):
+            found[channels] = gain
+        return found
+
     def _gains(self, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """G for n rows and the channels that share it."""
         pairs, group = np.unique(np.stack([self.persistence, self.signal_to_noise], 1), axis=0, return_inverse=True)

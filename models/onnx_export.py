@@ -3,10 +3,19 @@
 `Architecture.step` is written once, for arrays of any namespace; here it is run on symbols that note down what is done to
 them. So every architecture is exported by its own definition, and one that does what `Symbol` cannot is refused.
 
-    step:     state (B, M) [, inputs (B, K)]  ->  next_state (B, M), observation (B, N)
-    encoder:  context (B, lags[-1] + 1, N)    ->  state (B, M)
+    step:     state (B, M) [, inputs (B, K)] [, nuisance (B, P)]  ->  next_state (B, M), observation (B, N)
+    encoder:  context (B, C, N) [, nuisance (B, C, P)]            ->  state (B, M)
 
-Context, inputs and observation are in the series' own units, oldest row first; the observation is that of the next state.
+Context, inputs, nuisance and observation are in the series' own units, oldest row first; the observation is that of the next state.
+
+A model that sees its states through a kernel of L steps (`kernel` in the metadata) cannot tell an observation from one state:
+
+    step:     ... -> next_state (B, M), unfiltered (B, N) [, contamination (B, N)]
+    encoder:  ... -> states (B, L, M), the last of them `lead` steps before the last row of the context
+
+The kernel sums to 1 and what is observed is linear, so x_t = sum_k kernel[k] unfiltered_{t-k} + contamination_t. `unfiltered` of the
+states before the first step comes from the graph of the step as well, or from `read` of the encoder (B, L, N).
+Of a model with a map for each recording the graphs are those of one recording.
 """
 
 from __future__ import annotations
@@ -149,33 +158,63 @@ def export_step(model: TrainedModel) -> bytes:
         inputs.append(("inputs", (None, len(model.inputs.channels))))
         driving = Symbol(graph, "inputs", inputs[-1][1])
         following = following + ((driving - model.inputs.mean) / model.inputs.std) @ model.inputs.C.T
-    seen = _observe(model, following)
-    outputs = [("next_state", following), ("observation", seen)]
+    seen, contamination = _observe(model, following), None
+    if model.nuisance is not None:
+        inputs.append(("nuisance", (None, len(model.nuisance.channels))))
+        contamination = _contamination(model, Symbol(graph, "nuisance", inputs[-1][1])) * model.std
+    outputs = [("next_state", following)]
+    if model.filter is None:
+        outputs.append(("observation", seen if contamination is None else seen + contamination))
+    else:
+        outputs += [("unfiltered", seen)] + ([] if contamination is None else [("contamination", contamination)])
     return _model(model, graph, "step", inputs, outputs)
 
 
 def export_encoder(model: TrainedModel) -> bytes:
-    """A context's last state. Raises CannotExport."""
+    """What a context ends with: a state, or as many as a kernel is long. Raises CannotExport."""
     model = _checked(model)
     graph = Graph()
     shape: tuple[int | None, ...] = (None, model.context_steps, len(model.channels))
-    context = Symbol(graph, "context", shape)
-    standard = (context - model.mean) / model.std
+    inputs = [("context", shape)]
+    standard = (Symbol(graph, "context", shape) - model.mean) / model.std
+    if model.nuisance is not None:
+        inputs.append(("nuisance", (None, model.context_steps, len(model.nuisance.channels))))
+        standard = standard - _contamination(model, Symbol(graph, "nuisance", inputs[-1][1]))
+    if model.filter is not None:
+        states = _encode(model, _deconvolved(model, standard))
+        return _model(model, graph, "encoder", inputs, [("states", states), ("read", _observe(model, states))])
     rows = [_row(standard, model.lags[-1] - lag) for lag in model.lags]
     embedded = rows[0] if len(rows) == 1 else _Namespace.concatenate(tuple(rows), -1)
-    return _model(model, graph, "encoder", [("context", shape)], [("state", _encode(model, embedded))])
+    return _model(model, graph, "encoder", inputs, [("state", _encode(model, embedded))])
 
 
 def _checked(model: TrainedModel) -> TrainedModel:
-    if model.observation_kind not in ("identity", "affine"):
+    if model.family is not None:
+        names = ", ".join(model.family.names[:20]) + (", ..." if len(model.family.names) > 20 else "")
         raise CannotExport(
-            f"A model with a {model.observation_kind} observation has no ONNX graph: it sees its states through a kernel."
-        )
-    if model.nuisance is not None or "J" in model.observation:
-        raise CannotExport(
-            "A model with nuisance channels has no ONNX graph: what contaminates an observation is no part of its step."
+            f"The model has a map for each recording, and a graph holds one: name a recording of {names}."
         )
     return model.as_float64()
+
+
+def _contamination(model: TrainedModel, nuisance: Symbol) -> Symbol:
+    """J r~ of rows (..., P), standardised units: (..., N)."""
+    assert model.nuisance is not None
+    return ((nuisance - model.nuisance.mean) / model.nuisance.std) @ model.observation["J"].T
+
+
+def _deconvolved(model: TrainedModel, standard: Symbol) -> Symbol:
+    """The last L rows that a context (B, C, N) tells of before its kernel, (B, L, N): one matrix (L, C) for each channel."""
+    assert model.filter is not None
+    gains = model.filter.gains(model.context_steps)  # (N, C + L - 1, C)
+    stop = gains.shape[1] - model.lead
+    length, n, graph = model.filter.steps, len(model.channels), standard.graph
+    by_channel = graph.add("Transpose", [standard.name], (None, n, model.context_steps), perm=[0, 2, 1])
+    two, matrices = graph.constant(np.array([2])), graph.constant(gains[:, stop - length : stop].transpose(0, 2, 1))
+    rows = graph.add("Unsqueeze", [by_channel.name, two], (None, n, 1, model.context_steps))
+    product = graph.add("MatMul", [rows.name, matrices], (None, n, 1, length))
+    found = graph.add("Squeeze", [product.name, two], (None, n, length))
+    return graph.add("Transpose", [found.name], (None, length, n), perm=[0, 2, 1])
 
 
 def _row(context: Symbol, row: int) -> Symbol:
@@ -230,7 +269,7 @@ def _model(
     )
     opsets = [helper.make_opsetid("", OPSET)]
     proto = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="attractor")
-    facts = {
+    facts: dict[str, Any] = {
         "architecture": model.architecture,
         "equation": (model.map.__doc__ or "").splitlines()[0],
         "channels": model.channels,
@@ -239,6 +278,10 @@ def _model(
         "dt": model.dt,
         "time_unit": model.time_unit,
     }
+    if model.nuisance is not None:
+        facts |= {"nuisance_channels": model.nuisance.channels, "nuisance_mean": model.nuisance.mean.tolist()}
+    if model.filter is not None:
+        facts |= {"kernel": model.filter.kernel.tolist(), "lead": model.lead}
     helper.set_model_props(proto, {key: v if isinstance(v, str) else json.dumps(v) for key, v in facts.items()})
     checker.check_model(proto)
     return proto.SerializeToString(deterministic=True)

@@ -11,11 +11,16 @@ import numpy as np
 from safetensors import SafetensorError
 
 from models.base import ARCHITECTURES, Architecture, Size
-from models.trained import DRIVEN_FORMAT, FORMAT, FORMATS, TrainedModel
+from models.families import Family
+from models.filters import Filter
+from models.trained import DRIVEN_FORMAT, FAMILY_FORMAT, FILTERED_FORMAT, FORMATS, TrainedModel
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_COORDINATES = 4096  # channels times lags, and inputs
 MAX_LAG = 100_000
+MAX_KERNEL_STEPS = 2_000
+MAX_RECORDINGS, MAX_RECORDING_DIM = 10_000, 8
+WHOLE = "filter.cut"  # the one tensor of whole numbers
 _PRINTABLE = 200  # longest name
 _IS = {
     b"PK\x03\x04": "a ZIP archive, as torch.save writes it: its pickles are never loaded",
@@ -51,6 +56,18 @@ def read_model(data: bytes) -> TrainedModel:
     _check_tensors(model, shapes)
     _check_map(model, described)
     _check_observation(model)
+    _check_nuisance(model, described)
+    if model.filter is not None:
+        _check_filter(model, model.filter)
+    if model.family is not None:
+        _check_family(model, model.family)
+    if (model.family is not None) != (described["format"] == FAMILY_FORMAT):
+        raise InvalidModel(f"Directions of recordings belong to {FAMILY_FORMAT}, and only to it.")
+    if (model.filter is not None or model.nuisance is not None) and described["format"] not in (
+        FILTERED_FORMAT,
+        FAMILY_FORMAT,
+    ):
+        raise InvalidModel(f"A kernel or nuisance belongs to {FILTERED_FORMAT}.")
     return model
 
 
@@ -80,8 +97,9 @@ def _no_number(text: str) -> float:
 
 def _check_entry(name: str, entry: Any) -> None:
     kind = entry.get("dtype") if isinstance(entry, dict) else None
-    if kind not in ("F32", "F64"):
-        raise InvalidModel(f"The tensor {name[:80]!r} has the type {str(kind)[:20]}: F32 or F64 is needed.")
+    if kind not in (("I64",) if name == WHOLE else ("F32", "F64")):
+        wanted = "I64" if name == WHOLE else "F32 or F64"
+        raise InvalidModel(f"The tensor {name[:80]!r} has the type {str(kind)[:20]}: {wanted} is needed.")
 
 
 def _described(metadata: Any) -> dict[str, Any]:
@@ -94,34 +112,36 @@ def _described(metadata: Any) -> dict[str, Any]:
     if not isinstance(described, dict):
         raise InvalidModel("The header says nothing under `attractor`: the file was not written by this service.")
     form = described.get("format")
-    if form in FORMATS and form not in (FORMAT, DRIVEN_FORMAT):
-        raise InvalidModel("Models whose observations have a kernel or nuisance channels cannot be imported yet.")
     if form not in FORMATS:
-        raise InvalidModel(f"The format {str(form)[:40]!r} is not known: {FORMAT} or {DRIVEN_FORMAT} is.")
+        raise InvalidModel(f"The format {str(form)[:40]!r} is not known; {', '.join(FORMATS)} are.")
     if described.get("architecture") not in ARCHITECTURES:
         there = ", ".join(sorted(ARCHITECTURES))
         raise InvalidModel(
             f"The architecture {str(described.get('architecture'))[:40]!r} is not known; there are {there}."
         )
-    inputs = described.get("input_channels", [])
+    inputs, nuisance = described.get("input_channels", []), described.get("nuisance_channels", [])
     _check_names("channels", described.get("channels"), at_least=1)
     _check_names("input_channels", inputs, at_least=form == DRIVEN_FORMAT)
+    _check_names("nuisance_channels", nuisance, at_least=0)
+    _check_names("recordings", described.get("recordings", []), at_least=form == FAMILY_FORMAT, most=MAX_RECORDINGS)
     if set(described["channels"]) & set(inputs):
         raise InvalidModel("A channel is observed and an input at once.")
+    if set(nuisance) & {*described["channels"], *inputs}:
+        raise InvalidModel("A channel is nuisance and something else at once.")
     _check_clock(described)
     return described
 
 
-def _check_names(what: str, names: Any, at_least: int) -> None:
-    if not isinstance(names, list) or not at_least <= len(names) <= MAX_COORDINATES:
-        raise InvalidModel(f"{what} must be a list of {int(at_least)} to {MAX_COORDINATES} names.")
+def _check_names(what: str, names: Any, at_least: int, most: int = MAX_COORDINATES) -> None:
+    if not isinstance(names, list) or not at_least <= len(names) <= most:
+        raise InvalidModel(f"{what} must be a list of {int(at_least)} to {most} names.")
     for name in names:
         if not (isinstance(name, str) and 0 < len(name) <= _PRINTABLE and name.isprintable()):
             raise InvalidModel(
                 f"{what} holds {str(name)[:40]!r}, which is no printable name of at most {_PRINTABLE} characters."
             )
     if len(set(names)) < len(names):
-        raise InvalidModel(f"{what} names a channel twice.")
+        raise InvalidModel(f"{what} names a {'recording' if what == 'recordings' else 'channel'} twice.")
 
 
 def _check_clock(described: dict[str, Any]) -> None:
@@ -155,6 +175,7 @@ def _check_tensors(model: TrainedModel, there: dict[str, Any]) -> None:
     if model.inputs is not None:
         of_inputs = {k: getattr(model.inputs, k) for k in ("C", "mean", "std", "minimum", "maximum")}
         named |= {f"inputs.{k}": v for k, v in of_inputs.items() if v is not None}
+    named |= _further(model)
     if unknown := sorted(set(there) - set(named)):
         raise InvalidModel(f"The tensor {unknown[0][:80]!r} belongs to no part of such a model.")
     for name, value in named.items():
@@ -173,6 +194,61 @@ def _check_tensors(model: TrainedModel, there: dict[str, Any]) -> None:
         raise InvalidModel("Standard deviations of channels must be positive.")
     if (model.residual_std < 0).any() or (model.noise_std is not None and (model.noise_std < 0).any()):
         raise InvalidModel("Standard deviations of errors must not be negative.")
+
+
+def _further(model: TrainedModel) -> dict[str, np.ndarray]:
+    """Tensors of nuisance, filter and family."""
+    named: dict[str, np.ndarray] = {}
+    if model.nuisance is not None:
+        named |= {"nuisance.mean": model.nuisance.mean, "nuisance.std": model.nuisance.std}
+    if model.filter is not None:
+        parts = ("kernel", "persistence", "signal_to_noise", "noise_std")
+        named |= {f"filter.{k}": getattr(model.filter, k) for k in parts} | {WHOLE: np.array(model.filter.cut)}
+    if model.family is not None:
+        named |= {f"direction.{k}": v for k, v in model.family.directions.items()}
+        named["family.vectors"] = model.family.vectors
+    return named
+
+
+def _check_nuisance(model: TrainedModel, described: dict[str, Any]) -> None:
+    n_nuisance = len(described.get("nuisance_channels", []))
+    if (model.nuisance is not None) != bool(n_nuisance) or ("J" in model.observation) != bool(n_nuisance):
+        raise InvalidModel(
+            "A model has all of these, names of nuisance channels, their tensors and observation.J, or none."
+        )
+    if model.nuisance is None:
+        return
+    for name in ("mean", "std"):
+        _check_shape(f"nuisance.{name}", getattr(model.nuisance, name), (n_nuisance,))
+    _check_shape("observation.J", model.observation["J"], (model.n_observed, n_nuisance))
+    if (model.nuisance.std <= 0).any():
+        raise InvalidModel("Standard deviations of channels must be positive.")
+    if model.lags != [0]:
+        raise InvalidModel("A model with nuisance channels has no delays.")
+
+
+def _check_filter(model: TrainedModel, filter: Filter) -> None:
+    kernel, n = filter.kernel, len(model.channels)
+    if kernel.ndim != 1 or not 1 <= len(kernel) <= MAX_KERNEL_STEPS or abs(kernel.sum() - 1) > 1e-6:
+        raise InvalidModel(f"filter.kernel must hold 1 to {MAX_KERNEL_STEPS} numbers that add up to 1.")
+    for name in ("persistence", "signal_to_noise", "noise_std"):
+        _check_shape(f"filter.{name}", getattr(filter, name), (n,))
+    if (np.abs(filter.persistence) >= 1).any() or (filter.signal_to_noise <= 0).any() or (filter.noise_std < 0).any():
+        raise InvalidModel("filter.persistence must lie within -1 and 1, signal_to_noise above 0, noise_std not below.")
+    if len(filter.cut) != 2 or not all(0 <= rows < filter.context_steps for rows in filter.cut):
+        raise InvalidModel(f"{WHOLE} must hold two whole numbers from 0 to less than {filter.context_steps}.")
+    if model.lags != [0]:
+        raise InvalidModel("A model with a kernel has no delays.")
+
+
+def _check_family(model: TrainedModel, family: Family) -> None:
+    if family.vectors.ndim != 2 or not 1 <= family.vectors.shape[1] <= MAX_RECORDING_DIM:
+        raise InvalidModel(f"family.vectors must have the shape (recordings, p) with p from 1 to {MAX_RECORDING_DIM}.")
+    _check_shape("family.vectors", family.vectors, (len(family.names), family.dim))
+    if set(family.directions) != set(model.params):
+        raise InvalidModel("There must be one direction.NAME for each map.NAME.")
+    for name, direction in family.directions.items():
+        _check_shape(f"direction.{name}", direction, (family.dim, *model.params[name].shape))
 
 
 def _check_shape(name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -204,7 +280,7 @@ def _check_map(model: TrainedModel, described: dict[str, Any]) -> None:
 
 
 def _check_observation(model: TrainedModel) -> None:
-    n_e, m, names = model.n_observed, model.latent_dim, set(model.observation)
+    n_e, m, names = model.n_observed, model.latent_dim, set(model.observation) - {"J"}
     if names == {"B", "b"}:
         _check_shape("observation.B", model.observation["B"], (n_e, model.map.read_units(m)))
         _check_shape("observation.b", model.observation["b"], (n_e,))

@@ -150,6 +150,11 @@ class TrainedModel:
         return [] if self.nuisance is None else self.nuisance.channels
 
     @property
+    def vectors(self) -> dict[str, list[float]]:
+        """Of each recording with a map of its own."""
+        return {} if self.family is None else dict(zip(self.family.names, self.family.vectors.tolist(), strict=True))
+
+    @property
     def n_observed(self) -> int:
         """N_e, coordinates of the embedded observation."""
         return len(self.channels) * len(self.lags)

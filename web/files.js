@@ -11,10 +11,11 @@ export function tableFiles(href, name) {
   return el("span.inline.tight", {}, TABLES.map((format) => downloadLink("a", `${href}?format=${format}`, `${name}.${format}`, format.toUpperCase())));
 }
 
-/** The ONNX graphs that are made when they are asked for; a model that sees its states through a kernel has none. */
-function graphsOf({ id, observation, nuisance_channels: nuisance }) {
-  if (observation.kind === "convolutional" || nuisance?.length) return [];
-  return ["model.onnx", "encoder.onnx"].map((name) => [`/v1/models/${id}/artifacts/${name}`, name, name]);
+/** The ONNX graphs that are made when they are asked for: of a model with a map for each recording those of the first. */
+function graphsOf({ id, recordings }) {
+  const first = recordings?.[0]?.name;
+  const [query, of] = first === undefined ? ["", ""] : [`?recording=${encodeURIComponent(first)}`, ` of ${first}`];
+  return ["model.onnx", "encoder.onnx"].map((name) => [`/v1/models/${id}/artifacts/${name}${query}`, `${name}${of}`, name]);
 }
 
 export async function filesCard(model, analysis, series) {

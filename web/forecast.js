@@ -63,7 +63,7 @@ function startFields(model, series) {
     field("Counted in", unit),
     series ? field("From step", el("input", { name: "start", type: "number", min: "1", max: last, placeholder: `${last} (the end)` }), "an earlier step shows the forecast beside what was measured") : null,
     recordings.length ? field("From the end of", recordingChoice("end_of", recordings, "the last recording"), "a recording of the series, where no step is given") : null,
-    family.length ? field("With the map of", recordingChoice("recording", family, "the recording it starts in"), "each recording has its own; for one that is not known a map is fitted to what precedes the start") : null,
+    family.length ? field("With the map of", recordingChoice("recording", family, "where it starts"), "each recording has its own; for one that is not known a map is fitted to what precedes the start") : null,
   );
 }
 

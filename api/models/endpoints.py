@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -75,14 +75,18 @@ def get_model_artifact(
     name: Annotated[str, Path(description="As `artifacts` of the model names it.", examples=["model.safetensors"])],
     services: ServicesDep,
     tenant: TenantDep,
+    recording: Annotated[
+        str | None,
+        Query(max_length=200, description="Whose map a graph is of, for a model with a map for each recording."),
+    ] = None,
     if_none_match: IfNoneMatch = "",
 ) -> Response:
     """`model.safetensors` holds weights, scaling and settings, and needs neither torch nor pickle to be read;
     `model.json` is the model card. `model.onnx` (the step of the map) and `encoder.onnx` (how a context becomes a state) are made
-    when they are asked for; 422 `not_exportable` for a model that sees its states through a kernel.
+    when they are asked for; 422 `not_exportable` for a model with a map for each recording unless `recording` names one.
     """
     if name in service.GRAPHS:
-        made = service.graph(services.load_model, tenant, id, name)
+        made = service.graph(services.load_model, tenant, id, name, recording)
         digest = hashlib.sha256(made)
         etag = f'"{digest.hexdigest()}"'
         headers = IMMUTABLE | {"ETag": etag, "Repr-Digest": f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"}

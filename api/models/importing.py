@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api.dependencies import Services
 from domain.base import Measure, Quantity, Warning_
-from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, artifact_href, summary
+from domain.documents import MODEL_CARD, MODEL_WEIGHTS, Artifact, ModelOut, RecordingVector, artifact_href, summary
 from domain.errors import ErrorItem, InvalidParameters, UnsupportedFormat
 from domain.ids import new_id
 from domain.keys import Caller
@@ -117,10 +117,12 @@ def _document(model: TrainedModel, given: dict[str, Any]) -> ModelOut:
         latent_dim=model.latent_dim,
         hidden_dim=model.hidden_dim,
         n_parameters=model.n_parameters,
-        observation={"kind": model.observation_kind},
+        observation=model.observation_document(),
         forcing=forcing if isinstance(forcing, dict) else {"kind": "unknown"},
         channels=model.channels,
         input_channels=model.input_channels,
+        nuisance_channels=model.nuisance_channels,
+        recordings=[RecordingVector(name=name, vector=vector) for name, vector in model.vectors.items()],
         lags=model.lags,
         dt=model.dt,
         time_unit=model.time_unit,

@@ -11,7 +11,7 @@ from typing import Any
 
 from domain.companions import FIELDS
 from domain.documents import MODEL_WEIGHTS
-from domain.errors import NotFound, Unprocessable
+from domain.errors import ErrorItem, InvalidParameters, NotFound, Unprocessable
 from domain.results import LyapunovSpectrum, Predictability
 from dynamics.forecast_inputs import predictability_of
 from models.onnx_export import ENCODER, STEP, CannotExport, export_encoder, export_step
@@ -78,13 +78,23 @@ def make_loader(database: Database, blobs: Blobs, cache_size: int) -> ModelLoade
     return load_existing
 
 
-def graph(services_load: ModelLoader, tenant: str, model_id: str, name: str) -> bytes:
-    """An ONNX graph of a model, made when it is asked for: the same model gives the same bytes."""
+def graph(services_load: ModelLoader, tenant: str, model_id: str, name: str, recording: str | None) -> bytes:
+    """An ONNX graph of a model, or of the map of one recording, made when it is asked for: the same model gives the same bytes."""
     model = services_load(tenant, model_id).trained
+    if recording is not None:
+        if model.family is None:
+            raise _no_recording("The model has one map for all recordings; leave recording away.")
+        if recording not in model.family.names:
+            raise _no_recording(f"The model knows no recording {recording[:60]!r}.")
+        model = model.of(recording)
     try:
         return GRAPHS[name](model)
     except CannotExport as error:
         raise NotExportable(str(error)) from error
+
+
+def _no_recording(detail: str) -> InvalidParameters:
+    return InvalidParameters(detail, [ErrorItem(pointer="/query/recording", detail=detail)])
 
 
 def artifact(database: Database, blobs: Blobs, tenant: str, model_id: str, name: str) -> ArtifactFile:

@@ -18,6 +18,8 @@ from stock import Stock, add_model
 
 from domain.documents import ModelOut
 from models import ARCHITECTURES, TrainedModel
+from models.families import Family
+from models.filters import Filter
 from models.trained import Inputs, Nuisance
 from store.blobs import Blobs
 from store.database import Database
@@ -121,8 +123,14 @@ DRIVEN = replace(
     linear([0.9, -0.6], channels=["x", "y"], dt=0.1, time_unit="s"),
     inputs=Inputs(["u"], np.zeros(1), np.ones(1), np.ones((2, 1))),
 ).to_safetensors()
-SPOILED = replace(
-    LOZI, nuisance=Nuisance(["r"], np.zeros(1), np.ones(1)), observation={"J": np.ones((2, 1))}
+FILTERED = replace(
+    linear([0.9, -0.6], channels=["x", "y"], dt=0.1, time_unit="s"),
+    observation={"J": np.ones((2, 1))},
+    nuisance=Nuisance(["r"], np.zeros(1), np.ones(1)),
+    filter=Filter(np.array([0.5, 0.3, 0.2]), np.full(2, 0.8), np.full(2, 50.0), np.full(2, 0.1), (1, 2)),
+).to_safetensors()
+FAMILY = replace(
+    LOZI, family=Family(["a", "b"], np.array([[1.0], [-1.0]]), {k: 0.1 * v[None] for k, v in LOZI.params.items()})
 ).to_safetensors()
 BAD: dict[str, tuple[bytes, int, str]] = {
     "pickle": (b"\x80\x04\x95" + bytes(50), 415, "pickle"),
@@ -163,7 +171,22 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "inputs unnamed": (changed(lambda t, h: h.update(format="attractor-model/1", input_channels=[]), DRIVEN), 422, "inputs"),
     "coupling": (changed(lambda t, h: t.update({"inputs.C": np.ones((3, 1))}), DRIVEN), 422, "inputs.C has the shape"),
     "observed input": (changed(lambda t, h: h.update(input_channels=["x"]), DRIVEN), 422, "an input at once"),
-    "nuisance": (SPOILED, 422, "nuisance"),
+    "nuisance unnamed": (changed(lambda t, h: h.update(nuisance_channels=[]), FILTERED), 422, "names of nuisance"),
+    "nuisance observed": (changed(lambda t, h: h.update(nuisance_channels=["x"]), FILTERED), 422, "nuisance and something else"),
+    "no J": (changed(lambda t, h: t.pop("observation.J"), FILTERED), 422, "observation.J"),
+    "J": (changed(lambda t, h: t.update({"observation.J": np.ones((1, 1))}), FILTERED), 422, "observation.J has the shape"),
+    "kernel": (changed(lambda t, h: t.update({"filter.kernel": np.ones(3)}), FILTERED), 422, "add up to 1"),
+    "persistence": (changed(lambda t, h: t.update({"filter.persistence": np.ones(2)}), FILTERED), 422, "filter.persistence"),
+    "cut": (changed(lambda t, h: t.update({"filter.cut": np.array([0, 6])}), FILTERED), 422, "filter.cut"),
+    "cut of fractions": (changed(lambda t, h: t.update({"filter.cut": np.ones(2)}), FILTERED), 422, "I64 is needed"),
+    "half a filter": (changed(lambda t, h: t.pop("filter.noise_std"), FILTERED), 422, "cannot be read"),
+    "kernel and lags": (changed(lambda t, h: h.update(lags=[1]), FILTERED), 422, "lags"),
+    "kernel of format 1": (changed(lambda t, h: h.update(format="attractor-model/1"), FILTERED), 422, "belongs to"),
+    "recordings": (changed(lambda t, h: h.update(recordings=["a"]), FAMILY), 422, "family.vectors has the shape"),
+    "recording twice": (changed(lambda t, h: h.update(recordings=["a", "a"]), FAMILY), 422, "a recording twice"),
+    "direction": (changed(lambda t, h: t.pop("direction.A"), FAMILY), 422, "one direction.NAME"),
+    "direction's shape": (changed(lambda t, h: t.update({"direction.A": np.ones((2, 2))}), FAMILY), 422, "direction.A has the shape"),
+    "family of format 1": (changed(lambda t, h: h.update(format="attractor-model/1"), FAMILY), 422, "belong to"),
 }  # fmt: skip
 
 
@@ -202,7 +225,31 @@ def test_graphs_are_made_when_they_are_asked_for(
     )
     assert again.status_code == 304
     assert artifact(client, stock.model_id, "encoder.onnx").status_code == 200
-    spoiled = TrainedModel.from_safetensors(SPOILED)
-    refused = artifact(client, add_model(database, blobs, spoiled, stock.series_id, stock.analysis_id), "model.onnx")
+    family = TrainedModel.from_safetensors(FAMILY)
+    path = f"/v1/models/{add_model(database, blobs, family, stock.series_id, stock.analysis_id)}/artifacts/model.onnx"
+    refused = client.get(path)
     assert (refused.status_code, refused.json()["code"]) == (422, "not_exportable")
-    assert "nuisance" in refused.json()["detail"]
+    assert "name a recording of a, b" in refused.json()["detail"]
+    run = onnxruntime.InferenceSession(client.get(path, params={"recording": "b"}).content)
+    (following,) = run.run(["next_state"], {"state": z})
+    np.testing.assert_allclose(following, family.of("b").step(z), rtol=1e-6)
+    for asked, says in ((path, "knows no recording 'c'"), (answer.url.path, "one map for all")):
+        wrong = client.get(asked, params={"recording": "c"})
+        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/query/recording")
+        assert says in wrong.json()["detail"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_kernels_nuisance_and_recordings_come_back(client: TestClient) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 2)).tolist()
+    more = {"context": {"values": rows, "nuisance": [[0.0]] * 40}}
+    cases = ((FILTERED, more), (FAMILY, {"context": {"values": rows}, "recording": "b"}))
+    for weights, asked in cases:
+        model = send(client, weights).json()
+        assert artifact(client, model["id"], "model.safetensors").content == weights
+        trained, spec = TrainedModel.from_safetensors(weights), {"horizon_steps": 5, "samples": 1, "quantiles": []}
+        made = client.post(f"/v1/models/{model['id']}/forecasts", json=spec | asked)
+        assert made.status_code == 201, made.text
+        assert model["nuisance_channels"] == trained.nuisance_channels
+        assert {r["name"]: r["vector"] for r in model["recordings"]} == trained.vectors
+        assert model["observation"] == trained.observation_document()

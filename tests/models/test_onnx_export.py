@@ -13,7 +13,8 @@ import pytest
 from map_sizes import EVERY_SIZE, random_params
 
 from models import ARCHITECTURES, Size, TrainedModel
-from models.filters import Filter
+from models.families import Family
+from models.filters import Filter, haemodynamic
 from models.onnx_export import CannotExport, export_encoder, export_step
 from models.trained import Inputs, Nuisance
 
@@ -108,13 +109,74 @@ def test_a_graph_says_what_it_is_and_is_the_same_each_time() -> None:
     assert len(data) < 10_000
 
 
-def test_what_a_graph_cannot_hold_is_refused() -> None:
-    model = a_model("clipped-shplrnn", Size(3, 8), lags=[0])
-    nuisance = Nuisance(["r"], np.zeros(1), np.ones(1))
-    spoiled = replace(model, nuisance=nuisance, observation=model.observation | {"J": np.ones((2, 1))})
-    for export in (export_step, export_encoder):
-        with pytest.raises(CannotExport, match="nuisance"):
-            export(spoiled)
-    seen = replace(model, filter=Filter.__new__(Filter))
-    with pytest.raises(CannotExport, match="kernel"):
-        export_step(seen)
+def with_nuisance(model: TrainedModel) -> TrainedModel:
+    rng = np.random.default_rng(4)
+    nuisance = Nuisance(["r", "q"], rng.normal(size=2), rng.uniform(0.5, 2, 2))
+    return replace(model, nuisance=nuisance, observation=model.observation | {"J": rng.normal(size=(2, 2))})
+
+
+def test_nuisance_is_subtracted_from_a_context_and_added_to_an_observation() -> None:
+    model, rng = with_nuisance(a_model("clipped-shplrnn", Size(3, 8), lags=[0], n_inputs=1)), np.random.default_rng(2)
+    assert model.nuisance is not None
+    assert model.inputs is not None
+    context, past = rng.normal(size=(4, 1, 2)), rng.normal(size=(4, 1, 2))
+    (state,) = session(export_encoder(model)).run(["state"], {"context": context, "nuisance": past})
+    rows = [model.clean(model.embed(x), model.nuisance.standardise(r)) for x, r in zip(context, past, strict=True)]
+    np.testing.assert_allclose(state, model.encode(np.stack(rows)[:, -1]), **TOLERANCE)
+    push, breath = rng.normal(size=(4, 1)), rng.normal(size=(4, 2))
+    step = session(export_step(model))
+    following, seen = step.run(["next_state", "observation"], {"state": state, "inputs": push, "nuisance": breath})
+    expected = model.step(state, model.inputs.standardise(push))
+    contamination = model.nuisance.standardise(breath) @ model.observation["J"].T
+    np.testing.assert_allclose(following, expected, **TOLERANCE)
+    np.testing.assert_allclose(seen, model.to_units(model.observe(expected) + contamination), **TOLERANCE)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_through_a_kernel_the_graphs_give_what_is_to_be_convolved(affine: bool) -> None:
+    """Encoder, steps, and the kernel of the metadata together make the forecast of `launch` and `show`."""
+    rng, n_steps = np.random.default_rng(2), 7
+    plain = a_model("clipped-shplrnn", Size(3, 8), lags=[0], affine=affine)
+    n = len(plain.channels)
+    filter = Filter(haemodynamic(4.0), np.linspace(0.5, 0.8, n), np.full(n, 50.0), np.full(n, 0.1), (1, 3))
+    model = replace(plain, filter=filter) if not affine else replace(with_nuisance(plain), filter=filter)
+    context = rng.normal(size=(4, model.context_steps, n))
+    past, future = rng.normal(size=(4, model.context_steps, 2)), rng.normal(size=(n_steps, 4, 2))
+    more = {"nuisance": past} if affine else {}
+    states, before = session(export_encoder(model)).run(["states", "read"], {"context": context} | more)
+    known = None if model.nuisance is None else [model.nuisance.standardise(r) for r in past]
+    cleaned = [model.clean(model.embed(x), None if known is None else known[b]) for b, x in enumerate(context)]
+    launched = model.launch(np.stack(cleaned))
+    np.testing.assert_allclose(states.transpose(1, 0, 2), launched, **TOLERANCE)
+
+    step, z, seen, contamination = session(export_step(model)), states[:, -1], list(before.transpose(1, 0, 2)), 0.0
+    facts = {
+        p.key: json.loads(p.value)
+        for p in onnx.load_from_string(export_step(model)).metadata_props
+        if p.key in ("kernel", "lead")
+    }
+    for k in range(facts["lead"] + n_steps):
+        feeds = {"state": z} | ({"nuisance": future[max(0, k - facts["lead"])]} if affine else {})
+        z, unfiltered, *rest = step.run(None, feeds)
+        seen.append(unfiltered)
+    kernel = facts["kernel"]
+    convolved = np.array(
+        [sum(h * seen[t - k] for k, h in enumerate(kernel)) for t in range(len(seen) - n_steps, len(seen))]
+    )
+    run = model.free_run(launched[-1], model.lead + n_steps)
+    shown = model.show(launched, run)[model.lead :]
+    np.testing.assert_allclose(convolved, model.to_units(shown), **TOLERANCE)
+    if affine:
+        assert model.nuisance is not None
+        contamination = model.nuisance.standardise(future[-1]) @ model.observation["J"].T * model.std
+        np.testing.assert_allclose(rest[0], contamination, **TOLERANCE)
+
+
+def test_of_a_family_the_graph_of_one_recording() -> None:
+    model, rng = a_model("clipped-shplrnn", Size(3, 8), lags=[0]), np.random.default_rng(2)
+    directions = {k: rng.normal(size=(2, *v.shape)) for k, v in model.params.items()}
+    family = replace(model, family=Family(["a", "b"], rng.normal(size=(2, 2)), directions))
+    check(family.of("b"))
+    assert export_step(family.of("a")) != export_step(family.of("b"))
+    with pytest.raises(CannotExport, match="name a recording of a, b"):
+        export_step(family)

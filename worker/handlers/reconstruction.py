@@ -165,7 +165,7 @@ def _save(
         channels=model.channels,
         input_channels=model.input_channels,
         nuisance_channels=model.nuisance_channels,
-        recordings=_vectors(model),
+        recordings=[RecordingVector(name=name, vector=vector) for name, vector in model.vectors.items()],
         lags=model.lags,
         dt=model.dt,
         time_unit=model.time_unit,
@@ -197,13 +197,6 @@ def _save(
         document=document.model_dump(mode="json", exclude=_COLUMNS),
     )
     return row, files
-
-
-def _vectors(model: TrainedModel) -> list[RecordingVector]:
-    if model.family is None:
-        return []
-    pairs = zip(model.family.names, model.family.vectors.tolist(), strict=True)
-    return [RecordingVector(name=name, vector=vector) for name, vector in pairs]
 
 
 def _artifact(context: Context, model_id: str, name: str, media_type: str, data: bytes) -> ArtifactRow:

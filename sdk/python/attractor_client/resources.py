@@ -203,15 +203,21 @@ class _Model(ModelFields, _Resource):
         return dataclasses.replace(model, predictability=self._predictability(model))
 
     @operation
-    def export(self, folder: str | Path, *, timeout: float | None = None) -> Steps[list[Path]]:
+    def export(
+        self, folder: str | Path, *, recording: str | None = None, timeout: float | None = None
+    ) -> Steps[list[Path]]:
         """Write all forms of the model into a folder: model.safetensors and its card model.json, from which it can be imported
-        again, and the ONNX graphs model.onnx and encoder.onnx, unless it has something that graphs do not. Answers the paths."""
+        again, and the ONNX graphs model.onnx and encoder.onnx, unless it has something that graphs do not. Answers the paths.
+
+        Of a model with a map for each recording the graphs are those of `recording`; without it there are none."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for name in (_WEIGHTS, "model.json", "model.onnx", "encoder.onnx"):
+            wanted = {"recording": recording} if recording is not None and name.endswith(".onnx") else {}
+            request = Request("GET", f"/v1/models/{self.id}/artifacts/{name}", params=wanted)
             try:
-                reply = yield from call(self._policy, Request("GET", f"/v1/models/{self.id}/artifacts/{name}"), timeout)
+                reply = yield from call(self._policy, request, timeout)
             except InvalidRequest as error:
                 if error.code != "not_exportable":
                     raise
