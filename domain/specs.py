@@ -15,7 +15,6 @@ from domain.training_specs import (
     Auto,
     AutoObservationSpec,
     ForcingSpec,
-    GeneralizedForcingSpec,
     LearningRateSpec,
     ObservationSpec,
     RegularizationSpec,
@@ -178,12 +177,6 @@ class TrainSpec(Spec):
         if self.split not in ("auto", "each"):
             raise ValueError(
                 "recording_dim needs rows of every recording for training: leave split away, or set it to each"
-            )
-        if isinstance(self.forcing, GeneralizedForcingSpec) and self.forcing.adaptive:
-            raise ValueError("recording_dim and adaptive forcing exclude each other: set adaptive to false")
-        if self.nuisance_channels or self.observation.kind == "convolutional":
-            raise ValueError(
-                "recording_dim needs an observation without kernel and nuisance: set it to 0, or leave those away"
             )
 
     def _check_observation(self) -> None:

@@ -151,7 +151,7 @@ def _attractor_measures(
         y = runs.observed[:, b]
         spectral.append(d_h_pooled(pieces, [y[piece] for piece in runs.pieces]))
         if binned and reference.inputs is None:
-            long.append(d_stsp_binned(x, _with_noise(model, y, b)))
+            long.append(d_stsp_binned(x, with_noise(model, y, b)))
     reporter.check()
     settings: dict[str, Any] = {"starts": N_STARTS, "dropped_steps": runs.dropped}
     if reference.inputs is not None:
@@ -161,9 +161,9 @@ def _attractor_measures(
     window = window_steps([len(piece) for piece in pieces])
     compared = window * sum(len(piece) // window for piece in pieces)
     return (
-        _over_runs(stsp, settings | {"generated_steps": len(x)}, floor),
+        over_runs(stsp, settings | {"generated_steps": len(x)}, floor),
         _long_measure(model, long, x, runs) if long else None,
-        _over_runs(spectral, settings | {"generated_steps": compared}, d_h_floor(pieces).value),
+        over_runs(spectral, settings | {"generated_steps": compared}, d_h_floor(pieces).value),
     )
 
 
@@ -174,7 +174,7 @@ def _nothing_measured(reference: Reference, runs: Runs) -> str | None:
     return reference.reason
 
 
-def _with_noise(model: TrainedModel, y: np.ndarray, seed: int) -> np.ndarray:
+def with_noise(model: TrainedModel, y: np.ndarray, seed: int) -> np.ndarray:
     """A generated series (T, N_e) as it would be measured."""
     return y + model.reading_std * np.random.default_rng(seed).standard_normal(y.shape)
 
@@ -184,14 +184,14 @@ def _long_measure(model: TrainedModel, measures: list[Measure], x: np.ndarray, r
     settings: dict[str, float | int] = {"starts": N_STARTS, "generated_steps": len(runs.observed)}
     good = [b for b, fate in enumerate(runs.fates) if fate == "ok"]
     if len(good) > 1:
-        own = _with_noise(model, runs.observed[: len(x), good[0]], N_STARTS)
-        level = d_stsp_binned(own, _with_noise(model, runs.observed[:, good[1]], good[1])).value
+        own = with_noise(model, runs.observed[: len(x), good[0]], N_STARTS)
+        level = d_stsp_binned(own, with_noise(model, runs.observed[:, good[1]], good[1])).value
         settings |= {"own_level": level} if level is not None else {}
-    measure = _over_runs(measures, settings, None)
+    measure = over_runs(measures, settings, None)
     return measure.model_copy(update={"variant": "binned-30-long"})
 
 
-def _over_runs(measures: list[Measure], settings: dict[str, Any], floor: float | None) -> Measure:
+def over_runs(measures: list[Measure], settings: dict[str, Any], floor: float | None) -> Measure:
     """The median over runs, an undefined value counting as infinite."""
     ranked = sorted(measures, key=lambda m: np.inf if m.value is None else m.value)
     median, first = ranked[len(ranked) // 2], measures[0].value

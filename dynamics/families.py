@@ -18,11 +18,17 @@ ROWS_PER_NUMBER = 10  # of a vector
 TRIED_VECTORS = 64
 
 
-def fit_vector(model: TrainedModel, parts: list[np.ndarray], inputs: list[np.ndarray] | None = None) -> np.ndarray:
+def fit_vector(
+    model: TrainedModel,
+    parts: list[np.ndarray],
+    inputs: list[np.ndarray] | None = None,
+    nuisance: list[np.ndarray] | None = None,
+) -> np.ndarray:
     """l (p,) whose map predicts the next row best: min over l of mean ((x_{t+1} - observe(F_l(encode(x_t)))) / residual_std)^2.
 
-    `parts`: rows in the series' own units, list of (T_i, N), each without a gap, `inputs` (T_i, K) of their rows. Least
-    squares by Levenberg and Marquardt's method from the best of the vectors that training found, and their mean.
+    `parts`: rows in the series' own units, list of (T_i, N), each without a gap, `inputs` (T_i, K) and `nuisance` (T_i, P) of
+    their rows. Nuisance is subtracted and a kernel undone first, less the rows that its deconvolution cuts. Least squares by
+    Levenberg and Marquardt's method from the best of the vectors that training found, and their mean.
     Raises ValueError for fewer than 10 p rows.
     """
     from scipy.optimize import least_squares  # takes a while to import
@@ -31,12 +37,24 @@ def fit_vector(model: TrainedModel, parts: list[np.ndarray], inputs: list[np.nda
     model = model.as_float64()
     family = model.family
     assert family is not None
-    embedded = [model.embed(part[-FITTED_ROWS:]) for part in parts if len(part) > model.context_steps]
-    driving = None
-    if model.inputs is not None and inputs is not None:
-        rows = [i[-FITTED_ROWS:] for i, part in zip(inputs, parts, strict=True) if len(part) > model.context_steps]
-        driving = [model.inputs.standardise(i)[model.lags[-1] :] for i in rows]
-    n_rows = sum(len(part) - 1 for part in embedded)
+    embedded: list[np.ndarray] = []
+    driving: list[np.ndarray] | None = None if model.inputs is None or inputs is None else []
+    for i, part in enumerate(parts):
+        if len(part) <= model.context_steps:
+            continue
+        rows = slice(-FITTED_ROWS, None)
+        contamination = None
+        if model.nuisance is not None and nuisance is not None:
+            contamination = model.nuisance.standardise(nuisance[i][rows])
+        found = model.clean(model.embed(part[rows]), contamination)
+        kept = slice(0, len(found))
+        if model.filter is not None:
+            left, right = model.filter.cut
+            found, kept = model.filter.deconvolve(found), slice(left, len(found) - right)
+        embedded.append(found[kept])
+        if driving is not None and model.inputs is not None and inputs is not None:
+            driving.append(model.inputs.standardise(inputs[i][rows])[model.lags[-1] :][kept])
+    n_rows = sum(max(0, len(part) - 1) for part in embedded)
     if n_rows < ROWS_PER_NUMBER * family.dim:
         raise ValueError(
             f"{n_rows} steps are too few to fit {family.dim} numbers: {ROWS_PER_NUMBER * family.dim} needed"
@@ -61,9 +79,11 @@ def forecasting_model(
     recordings: Sequence[Recording] = (),
     rows: np.ndarray | None = None,
     inputs: np.ndarray | None = None,
+    nuisance: np.ndarray | None = None,
 ) -> tuple[TrainedModel, list[float] | None]:
     """The map that a forecast runs, and its vector: as the request names it, else that of the recording in which the forecast
-    starts, else one fitted to the `rows` (T, N) before the start, with their `inputs`. A model that is no family is itself.
+    starts, else one fitted to the `rows` (T, N) before the start, with their `inputs` and `nuisance`. A model that is no family
+    is itself.
 
     Raises InvalidParameters for a name or a vector that does not fit, or where there is nothing to go by.
     """
@@ -86,17 +106,24 @@ def forecasting_model(
     else:
         at = None if start is None or start.index is None else start.index - 1
         name = next((r.name for r in recordings if at is not None and r.holds(at)), None)
-        vector = family.vector(name) if name in family.names else _fitted(model, rows, inputs)
+        vector = family.vector(name) if name in family.names else _fitted(model, rows, inputs, nuisance)
     return model.of(vector), vector.tolist()
 
 
-def _fitted(model: TrainedModel, rows: np.ndarray | None, inputs: np.ndarray | None) -> np.ndarray:
-    if model.inputs is not None and inputs is None:
-        raise _wrong(
-            "recording", "The model has a map for each recording, and no past inputs to fit one by: name the recording."
-        )
+def _fitted(
+    model: TrainedModel, rows: np.ndarray | None, inputs: np.ndarray | None, nuisance: np.ndarray | None
+) -> np.ndarray:
+    for what, there, given in (("inputs", model.inputs, inputs), ("nuisance", model.nuisance, nuisance)):
+        if there is not None and given is None:
+            detail = f"The model has a map for each recording, and no past {what} to fit one by: name the recording."
+            raise _wrong("recording", detail)
     try:
-        return fit_vector(model, [] if rows is None else [rows], None if inputs is None else [inputs])
+        return fit_vector(
+            model,
+            [] if rows is None else [rows],
+            None if inputs is None else [inputs],
+            None if nuisance is None else [nuisance],
+        )
     except ValueError as error:
         detail = f"The model has a map for each recording, and none can be fitted here ({error}): name a recording, or give recording_vector."
         raise _wrong("recording", detail) from error

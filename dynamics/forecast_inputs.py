@@ -42,7 +42,8 @@ def given_by_context(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> G
     )
     inputs, nuisance = context_columns(model, spec.context)
     future = future_inputs(model, spec, n_steps, None), future_nuisance(model, spec, n_steps, None)
-    return Given(*forecasting_model(model, spec, rows=values), values, start, *future, inputs, nuisance)
+    own = forecasting_model(model, spec, rows=values, inputs=inputs, nuisance=nuisance)
+    return Given(*own, values, start, *future, inputs, nuisance)
 
 
 def given_by_series(
@@ -74,11 +75,21 @@ def given_by_series(
     assert values is not None
     own: tuple[TrainedModel, list[float] | None] = (model, None)
     if model.family is not None or spec.recording is not None or spec.recording_vector is not None:
-        before, inputs = rows_before(segments, start), model.input_channels
-        driving = recorded.rows(before, inputs) if inputs and not recorded.lacks(inputs) else None
-        driving = None if driving is None or not np.isfinite(driving).all() else driving
-        observed = recorded.rows(before, model.channels)
-        own = forecasting_model(model, spec, start=start, recordings=recordings, rows=observed, inputs=driving)
+        before = rows_before(segments, start)
+
+        def leading(names: list[str]) -> np.ndarray | None:
+            found = recorded.rows(before, names) if names and not recorded.lacks(names) else None
+            return found if found is not None and np.isfinite(found).all() else None
+
+        own = forecasting_model(
+            model,
+            spec,
+            start=start,
+            recordings=recordings,
+            rows=leading(model.channels),
+            inputs=leading(model.input_channels),
+            nuisance=leading(model.nuisance_channels),
+        )
     return Given(
         *own,
         values,
@@ -184,10 +195,12 @@ def future_nuisance(
 def context_columns(model: TrainedModel, context: ForecastContext) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Inputs (L, K) and nuisance (L, P) of the rows of a context, where the model needs them; else None.
 
-    Inputs are needed by a convolutional model, which starts within the context. Raises InvalidParameters where they are missing.
+    Inputs are needed by a convolutional model, which starts within the context, and of use where a map is fitted to it.
+    Raises InvalidParameters where they are missing.
     """
     found: list[np.ndarray | None] = []
-    needed = {"inputs": model.input_channels if model.lead else [], "nuisance": model.nuisance_channels}
+    with_inputs = model.lead or (model.family is not None and context.inputs is not None)
+    needed = {"inputs": model.input_channels if with_inputs else [], "nuisance": model.nuisance_channels}
     for name, channels in needed.items():
         rows: list[list[float | None]] | None = getattr(context, name)
         if not channels:

@@ -116,11 +116,11 @@ class Runs:
     pieces: list[slice]  # the parts of `truth` without a gap, and the steps that are compared with them
 
 
-def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -> Runs:
+def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter, long_steps: int = LONG_RUN_STEPS) -> Runs:
     """From evenly spaced points of the reference, for 1.25 T steps or longer, the first 0.25 T dropped."""
     n_steps, dropped = reference.n_steps, reference.n_steps // 4
-    if model.n_observed <= MAX_BINNED_CHANNELS and n_steps < LONG_RUN_STEPS:
-        n_steps = max(n_steps, min(LONG_RUN_STEPS, _MAX_RUN_VALUES // (N_STARTS * model.latent_dim)))
+    if model.n_observed <= MAX_BINNED_CHANNELS and n_steps < long_steps:
+        n_steps = max(n_steps, min(long_steps, _MAX_RUN_VALUES // (N_STARTS * model.latent_dim)))
     candidates = start_rows(reference.known, 0, None, first_starts(model, reference))
     if candidates.size:
         rows = candidates[np.linspace(0, len(candidates), N_STARTS, endpoint=False).astype(int)]

@@ -183,6 +183,10 @@ def forecast(
     inputs: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="NPY file of the inputs to come.")
     ] = None,
+    input_series: Annotated[
+        list[str] | None, typer.Option(help="Id of a series with inputs, beside the one that it starts from and beyond.")
+    ] = None,
+    recording: Annotated[str | None, typer.Option(help="Of a model with a map for each recording: whose.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Members of the ensemble.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of the ensemble.")] = 0,
     output: Annotated[
@@ -205,13 +209,17 @@ def forecast(
                 raise DataError(f"{model!r} is neither the id of a model (mdl_...) nor a file that is here.")
             if arrays["context"] is None:
                 raise DataError("A model in a file knows no series: --context names the rows to start from.")
+            if input_series:
+                raise DataError("A model in a file knows no series: --inputs names the inputs to come.")
             local = LocalModel.load(model)
-            found = local.forecast(**arrays, **horizon, samples=samples, seed=seed)  # type: ignore[arg-type]
+            found = local.forecast(**arrays, **horizon, recording=recording, samples=samples, seed=seed)  # type: ignore[arg-type]
         else:
             options: dict[str, Any] = {
                 **horizon,
                 **arrays,
                 "start_index": start_index,
+                "input_series": input_series or None,
+                "recording": recording,
                 "samples": samples,
                 "seed": seed,
             }

@@ -247,8 +247,11 @@ def _return_total(tag, sizes, w, total, gradient):
 
 
 @allocating_device
-def _family_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, every, steps):
-    """Loss of a batch whose groups of sixteen sequences come from one recording each, under its own parameters."""
+def _family_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, every, steps, adapting, alpha):
+    """Loss of a batch whose groups of sixteen sequences come from one recording each, under its own parameters.
+
+    Where the forcing is `adapting`, alpha follows the Jacobians of the first group's map.
+    """
     dim, n_recordings = sampling.recording_dim, len(sampling.first_starts) - 1
     shared = len(theta) - dim * (sizes.map_parameters + n_recordings)
     own, total = np.empty(shared, theta.dtype), np.zeros(sizes.map_parameters, theta.dtype)
@@ -273,6 +276,8 @@ def _family_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, ev
             _load(sampling, sizes, w, random, starts, 0, lanes, steps)
             loss += 0.5 * forward(tag, own, sizes, w, steps, scale)
             backward(tag, own, sizes, w, steps, gradient)
+            if adapting and first == 0:
+                adapt(tag, own, sizes, w, lanes, sampling.estimate, alpha)
         _share_gradient(tag, theta, sizes, w, dim, owner, shared, total, gradient)
     _return_total(tag, sizes, w, total, gradient)
     return loss
@@ -324,8 +329,11 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
         begin_gradient(theta, sizes, w, gradient)
         loss = 0.0
         every = _at_least_one(intervals[k])
+        adapting = sampling.estimate > 0 and (first_update + k) % EVERY_UPDATES == 0
         if sampling.recording_dim > 0:
-            loss += _family_gradient(tag, theta, sizes, sampling, w, gradient, scale, random, every, steps)
+            loss += _family_gradient(
+                tag, theta, sizes, sampling, w, gradient, scale, random, every, steps, adapting, learner.alpha
+            )
         elif sampling.segmented and every < steps:
             whole, rest = steps // every, steps % every
             _draw_starts(sampling, random, starts, 0, sampling.batch)
@@ -346,7 +354,7 @@ def train_block(tag, learner, sizes, sampling, w, gradient, first_update, rates,
                 _load(sampling, sizes, w, random, starts, first, lanes, steps)
                 loss += 0.5 * forward(tag, theta, sizes, w, steps, scale)
                 backward(tag, theta, sizes, w, steps, gradient)
-                if sampling.estimate and (first_update + k) % EVERY_UPDATES == 0 and first == 0:
+                if adapting and first == 0:
                     adapt(tag, theta, sizes, w, lanes, sampling.estimate, learner.alpha)
         _finish_gradient(tag, theta, sizes, sampling, w, gradient)
         losses[k] = loss

@@ -36,20 +36,24 @@ def d_stsp_all(x: np.ndarray, generated: list[np.ndarray], *, seed: int = 0) -> 
     return d_stsp_mixtures(x, generated, seed=seed)
 
 
-def d_stsp_binned(x: np.ndarray, y: np.ndarray, *, bins: int = 30) -> Measure:
+def d_stsp_binned(
+    x: np.ndarray, y: np.ndarray, *, bins: int = 30, box: tuple[np.ndarray, np.ndarray] | None = None
+) -> Measure:
     """KL divergence between histograms of m bins per coordinate over [min x - 0.1 s, max x + 0.1 s], s = std of x.
 
     p_k = (n_k + a) / (sum_k n_k + a m^N), a = 1e-5, sum_k p_k ln(p_k / q_k); points outside the box are dropped.
     x (T, N) true, y (T', N) generated, N <= 5. Source: Hess et al. 2023, ICML, appendix (variant `binned-30`).
     Undefined when no generated point lies inside, or a coordinate of x does not vary. Biased upwards for short series:
     a cell that x visits and y misses costs about p ln(p T' / a), so compare with the floor at the same length.
+    `box`: its lower and upper corner (N,), where it is not that of x; x and y may then hold fewer points than say where they lie.
     """
     x, y, reason = _checked(x, y, bins)
     variant = f"binned-{bins}"
     parameters: MeasureParameters = {"bins": bins, "margin_std": 0.1, "pseudocount": _PSEUDOCOUNT}
     if reason is None:
         margin = 0.1 * x.std(axis=0)
-        return _histogram_divergence(x, y, x.min(axis=0) - margin, x.max(axis=0) + margin, bins, 0, variant, parameters)
+        low, high = box or (x.min(axis=0) - margin, x.max(axis=0) + margin)
+        return _histogram_divergence(x, y, low, high, bins, 0, variant, parameters)
     return Measure(reason=reason, variant=variant, parameters=parameters)
 
 

@@ -254,9 +254,9 @@ class ReferenceEngine:
         for k, rate in enumerate(rates):
             adapting = self.settings.forcing.adaptive and (first + k) % EVERY_UPDATES == 0
             visited: list[torch.Tensor] | None = [] if adapting else None
-            loss = self._loss(theta, learner, float(alphas[k]), float(intervals[k]), visited)
+            loss, first_map = self._loss(theta, learner, float(alphas[k]), float(intervals[k]), visited)
             if visited is not None:
-                self._adapt(learner.alpha, theta.detach(), visited)
+                self._adapt(learner.alpha, first_map.detach(), visited)
             if not torch.isfinite(loss):
                 break
             losses.append(loss.item())
@@ -286,21 +286,23 @@ class ReferenceEngine:
         alpha: float,
         interval: float,
         visited: list[torch.Tensor] | None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and the parameters of the map that the first group of sequences has; `visited` are its states."""
         random = SplitMix64(learner.random)
         strength = float(learner.alpha[0]) if self.settings.forcing.adaptive else alpha
         strengths = forcing_strengths(self.settings, strength, interval, random)
         x, given, drive, nuisance, owners = self._draw(random)
         if not self.settings.recording_dim:
-            return sequence_loss(self.settings, theta, x, strengths, given, visited, drive, nuisance)
-        total = theta.new_zeros(())
+            return sequence_loss(self.settings, theta, x, strengths, given, visited, drive, nuisance), theta
+        total, maps = theta.new_zeros(()), []
         for i, owner in enumerate(owners):
             group = slice(i * LANES, (i + 1) * LANES)
             parts = [None if part is None else part[:, group] for part in (x, given, drive, nuisance)]
-            own = own_theta(self.settings, theta, x.shape[-1], owner)
-            loss = sequence_loss(self.settings, own, parts[0], strengths, parts[1], None, parts[2], parts[3])  # type: ignore[arg-type]
+            maps.append(own_theta(self.settings, theta, x.shape[-1], owner))
+            seen = visited if i == 0 else None
+            loss = sequence_loss(self.settings, maps[-1], parts[0], strengths, parts[1], seen, parts[2], parts[3])  # type: ignore[arg-type]
             total = total + loss * (parts[0].shape[1] / x.shape[1])  # type: ignore[union-attr]
-        return total
+        return total, maps[0]
 
     def _penalty(self, theta: torch.Tensor) -> torch.Tensor:
         """What the regularisers add to the loss: see `dynamics.training.regularization`."""

@@ -59,6 +59,10 @@ def train(
     settings = resolve(spec, parts.select(observed), len(observed), dt, analysis, time_unit)
     settings = with_recordings(settings, parts.train, recordings)
     data = prepare(parts, settings, channels, recordings)
+    if settings.recording_dim and data.filter is not None:  # what it cuts off may leave a recording without a sequence
+        kept = with_recordings(settings, parts.train, recordings, cut=sum(data.filter.cut))
+        data = prepare(parts, kept, channels, recordings) if kept.recordings != settings.recordings else data
+        settings = kept
     engine = make_engine(settings, data)
     referee = Referee(data, analysis)
 

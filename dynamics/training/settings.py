@@ -266,12 +266,12 @@ def _usual_rows(lengths: list[int], least: int) -> int:
     return usual if usual > least else ordered[0]
 
 
-def with_recordings(settings: Settings, train: Segments, recordings: Sequence[Recording]) -> Settings:
-    """The settings, with those recordings in a family of which a stretch for training holds a sequence.
+def with_recordings(settings: Settings, train: Segments, recordings: Sequence[Recording], cut: int = 0) -> Settings:
+    """The settings, with those recordings in a family of which a stretch for training holds a sequence besides the `cut` rows.
 
     A reason under `recordings` names the others. Raises InvalidParameters for a family of fewer than two.
     """
-    needed = settings.sequence_length + 1 + settings.lags[-1]
+    needed = settings.sequence_length + 1 + settings.lags[-1] + cut
     long = [first for first, values in train if len(values) >= needed]
     used = [r.name for r in recordings if any(map(r.holds, long))]
     if settings.recording_dim and len(used) < 2:

@@ -24,7 +24,7 @@ from dynamics.forecasting import forecast
 from dynamics.reporting import Reporter
 from models import ARCHITECTURES, Size, TrainedModel
 from models.families import Family
-from models.filters import Filter, haemodynamic
+from models.filters import Filter, convolve, haemodynamic
 from models.trained import Drive, Inputs, Nuisance
 from store.blobs import Blobs
 
@@ -136,6 +136,28 @@ class TestRecordings:
             rows, horizon_steps=3, **({"inputs": inputs[:3], "context_inputs": inputs} if driven else {})
         )
         assert made.recording_vector == pytest.approx(found)
+
+    @pytest.mark.parametrize("n_rows", [60, 300])
+    def test_a_vector_fitted_through_a_kernel(self, n_rows: int) -> None:
+        """Shorter than two windows of the deconvolution, and longer."""
+        rng, plain = np.random.default_rng(8), self.family("clipped-shplrnn", "affine", np.float64)
+        n, kernel = len(plain.channels), haemodynamic(4.0)
+        observation = {k: v[:n] for k, v in plain.observation.items()} | {"J": rng.normal(size=(n, 1))}
+        model = replace(
+            plain, observation=observation, lags=[0], residual_std=np.full(n, 0.05), noise_std=np.full(n, 0.02),
+            nuisance=Nuisance(["r"], np.array([1.0]), np.array([2.0])),
+            filter=Filter(kernel, np.array([0.5, 0.8]), np.array([100.0, 400.0]), np.array([0.1, 0.05]), (1, 3)),
+        )  # fmt: skip
+        own = model.of(np.array([0.4, -0.7]))
+        states = np.zeros((n_rows + len(kernel), own.latent_dim))
+        for t in range(1, len(states)):
+            states[t] = own.step(states[t - 1]) + 0.3 * rng.normal(size=own.latent_dim)
+        breath = rng.normal(size=(n_rows, 1))
+        shown = own.observe(convolve(kernel, states))[-n_rows:] + 0.05 * rng.normal(size=(n_rows, n))
+        rows = model.to_units(shown + (breath - 1) / 2 @ observation["J"].T)
+        expected = fit_vector(model, [rows], nuisance=[breath])
+        found = LocalModel.from_bytes(model.to_safetensors()).fit_vector(rows, context_nuisance=breath)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
     def test_what_cannot_be(self) -> None:
         local = LocalModel.from_bytes(self.family("clipped-shplrnn", "identity", np.float64).to_safetensors())

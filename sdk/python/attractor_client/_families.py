@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from attractor_client._ensemble import encode, observe
+from attractor_client._filters import CONTEXT, deconvolve
 from attractor_client._maps import MAPS
 
 FITTED_ROWS = 1000
@@ -33,22 +34,28 @@ def shifted(tensors: dict[str, np.ndarray], vector: np.ndarray) -> dict[str, np.
 def fitted(
     architecture: str, tensors: dict[str, np.ndarray], lags: Sequence[int], rows: np.ndarray, inputs: np.ndarray | None
 ) -> np.ndarray:
-    """The vector (p,) whose map predicts the next row of `rows` (T, N) best, with their standardised `inputs` (T, K).
+    """The vector (p,) whose map predicts the next row of `rows` (T, N), less their nuisance, best; `inputs` (T, K) standardised.
 
     Raises ValueError for fewer than 10 p steps.
     """
     vectors = tensors["family.vectors"].astype(np.float64)
     exact = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in tensors.items()}
     scaled = (rows[-FITTED_ROWS:] - exact["series.mean"]) / exact["series.std"]
-    reach = lags[-1]
+    reach, kept = lags[-1], slice(0, len(scaled))
     embedded = np.concatenate([scaled[reach - lag : len(scaled) - lag] for lag in lags], axis=1)
+    if "filter.kernel" in tensors:
+        left, right = (int(n) for n in tensors["filter.cut"])
+        kept = slice(left, len(embedded) - right)
+        embedded = (
+            deconvolve(exact, embedded)[kept] if len(scaled) > CONTEXT * len(exact["filter.kernel"]) else embedded[:0]
+        )
     n_steps, dim = len(embedded) - 1, vectors.shape[1]
     if n_steps < ROWS_PER_NUMBER * dim:
         raise ValueError(f"{max(0, n_steps)} steps are too few to fit {dim} numbers: {ROWS_PER_NUMBER * dim} needed")
     observation = {k.removeprefix("observation."): v for k, v in exact.items() if k.startswith("observation.")}
     push: np.ndarray | float = 0.0
     if inputs is not None:
-        push = inputs[-FITTED_ROWS:][reach:][1:] @ exact["inputs.C"].T
+        push = inputs[-FITTED_ROWS:][reach:][kept][1:] @ exact["inputs.C"].T
 
     def errors(vector: np.ndarray) -> np.ndarray:
         params = {k.removeprefix("map."): v for k, v in shifted(exact, vector).items() if k.startswith("map.")}

@@ -156,14 +156,20 @@ class LocalModel:
             raise DataError(f"The model knows no recording {recording!r}; it knows {known}.")
         return np.array(self.tensors["family.vectors"][self.recordings.index(recording)])
 
-    def fit_vector(self, context: Any, context_inputs: Any = None) -> np.ndarray:
+    def fit_vector(self, context: Any, context_inputs: Any = None, context_nuisance: Any = None) -> np.ndarray:
         """The vector (p,) whose map predicts each row of the last 1,000 of `context` (L, N) from the one before it best.
 
-        `context_inputs` (L, K): those of its rows, of a model with inputs. Raises DataError where there are fewer than 10 p.
+        `context_inputs` (L, K), `context_nuisance` (L, P): those of its rows, of a model that has any. Raises DataError where there
+        are fewer than 10 p.
         """
         if not self.recordings:
             raise DataError("The model has one map for all recordings.")
         rows = _table(context, self.channels, "context")
+        past = self._contamination(context_nuisance, len(rows), "context_nuisance", needed=True)
+        return self._fitted(rows if past is None else rows - past, context_inputs)
+
+    def _fitted(self, rows: np.ndarray, context_inputs: Any) -> np.ndarray:
+        """`fit_vector` of rows less their nuisance."""
         driving = None
         if self.input_channels:
             names = ", ".join(self.input_channels)
@@ -193,7 +199,7 @@ class LocalModel:
         if recording is not None:
             return self.recording_vector(recording)
         if vector is None:
-            return self.fit_vector(rows, inputs)
+            return self._fitted(rows, inputs)
         dim = self.tensors["family.vectors"].shape[1]
         if len(vector) != dim:
             raise DataError(f"The model's recordings have vectors of {dim} numbers, not {len(vector)}.")
