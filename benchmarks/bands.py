@@ -1,6 +1,6 @@
 """Do the bands of forecasts hold for models that see their states through a kernel? Simulated systems, nominal 90 %.
 
-    python benchmarks/coverage.py [--starts 200] [--out benchmarks/coverage.json]
+    python benchmarks/bands.py [--starts 200] [--out benchmarks/bands.json]
 
 Systems, defined here: Lorenz-63 through an exponential kernel, and a noise-driven pair of oscillators through the haemodynamic
 response, both with measurement noise. The convolutional model and the affine one without the kernel learn from the same rows;
@@ -141,7 +141,7 @@ def main() -> None:
             seconds = round(time.process_time() - began, 1)
             result = coverage(model, case["series"], given.starts) | {"training_cpu_seconds": seconds}
             found["cases"].setdefault(name, {})[kind] = result
-            print(name, kind, result["coverage"], result["mean_coverage"], result["rmse"], flush=True)  # noqa: T201
+            print(name, kind, result["coverage"], result["mean_coverage"], result["rmse"], flush=True)
     given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
