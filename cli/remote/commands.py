@@ -184,7 +184,8 @@ def forecast(
         Path | None, typer.Option(exists=True, dir_okay=False, help="NPY file of the inputs to come.")
     ] = None,
     input_series: Annotated[
-        list[str] | None, typer.Option(help="Id of a series with inputs, beside the one that it starts from and beyond.")
+        list[str] | None,
+        typer.Option(help="Id of a series with inputs, beside the one that it starts from and beyond."),
     ] = None,
     recording: Annotated[str | None, typer.Option(help="Of a model with a map for each recording: whose.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Members of the ensemble.")] = 100,
