@@ -214,6 +214,7 @@ def over_http(bench: Bench, some: list[str]) -> dict[str, dict[str, float]]:
         "list, status=canceling (none)": lambda n: "/v1/jobs?status=canceling",
         "list, kind=train": lambda n: "/v1/jobs?kind=train",
         "list, series_id": lambda n: f"/v1/jobs?series_id={series_id}",
+        "list, status=failed, kind=train": lambda n: "/v1/jobs?status=failed&kind=train",
     }
     os.environ["ATTRACTOR_DATABASE_URL"] = bench.settings.database_url
     found = {}

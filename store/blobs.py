@@ -159,9 +159,9 @@ class Blobs:
     def names(self) -> Iterator[str]:
         """The names of all blobs."""
         for folder in self.root.glob("[0-9a-f][0-9a-f]"):
-            for file in folder.iterdir():
-                if _NAME.fullmatch(folder.name + file.name):
-                    yield folder.name + file.name
+            for file in os.listdir(folder):
+                if _NAME.fullmatch(folder.name + file):
+                    yield folder.name + file
 
     def tidy(self, moment: float) -> int:
         """Delete what killed processes were writing before `moment` (Unix seconds); how many files."""

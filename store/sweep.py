@@ -21,7 +21,7 @@ from store.tables import ArtifactRow, ForecastRow, JobRow, SeriesRow
 from store.transitions import move
 
 BATCH = 100
-BLOB_BATCH = 500
+BLOB_BATCH = 100
 # A worker ends a job itself at its deadline; one that is still silent so much later is stuck, though its heart beats.
 OVERDUE_SECONDS = 60.0
 # A job that waits long behind others is published after 1, 2, 4, 8, 16, 16, ... times `redispatch_seconds`.
@@ -129,9 +129,11 @@ def sweep_blobs(database: Database, blobs: Blobs) -> int:
     names = blobs.names()
     while batch := list(itertools.islice(names, BLOB_BATCH)):
         before = time.time() - database.settings.orphan_hours * 3600
+        # Always as many, so that it is always the same statement: drivers and servers remember each that they have seen.
+        asked = [*batch, *batch[-1:] * (BLOB_BATCH - len(batch))]
         with database.read() as session:
             # One statement: a checkpoint that is handed from one job to another is seen with one of them.
-            named = set(session.scalars(union_all(*(select(column).where(column.in_(batch)) for column in _NAMES))))
+            named = set(session.scalars(union_all(*(select(column).where(column.in_(asked)) for column in _NAMES))))
         deleted += sum(blobs.delete_before(name, before) for name in batch if name not in named)
     blobs.tidy(time.time() - LEFTOVER_SECONDS)
     return deleted
