@@ -41,7 +41,7 @@ from api.telemetry import Telemetry
 from api.webhooks.endpoints import router as webhooks
 from store.blobs import make_blobs
 from store.database import Database
-from store.queue import make_celery
+from store.queue import Announcer
 from store.tracing import make_tracer
 
 WEB = Path(__file__).parents[1] / "web"
@@ -82,13 +82,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings)
         blobs = make_blobs(settings)
-        celery = make_celery(settings)
+        announcer = Announcer(settings)
         canary = Canary(settings, database)
         app.state.services = Services(
             settings=settings,
             database=database,
             blobs=blobs,
-            celery=celery,
+            announcer=announcer,
             load_model=make_loader(database, blobs, settings.model_cache_size),
             canary=canary,
             exposition=Exposition(database, canary),
@@ -102,7 +102,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         finally:
             gc.unfreeze()
             await app.state.gate.close()
-            celery.close()
+            announcer.close()
             database.close()
             tracer.close()
 

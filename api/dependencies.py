@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from celery import Celery
 from fastapi import Depends, Path, Request
 
 from api.health.canary import Canary
@@ -16,9 +15,9 @@ from api.settings import ApiSettings
 from domain.errors import NotFound
 from domain.ids import PREFIXES, is_id
 from domain.keys import Caller, Principal
-from store import queue
 from store.blobs import Blobs
 from store.database import Database
+from store.queue import Announcer
 from store.tables import JobRow
 
 
@@ -29,14 +28,14 @@ class Services:
     settings: ApiSettings
     database: Database
     blobs: Blobs
-    celery: Celery
+    announcer: Announcer
     load_model: ModelLoader
     canary: Canary
     exposition: Exposition
 
     def publish(self, job: JobRow) -> None:
         """Wake a worker for a job, after the commit; the sweep repeats what the broker has lost."""
-        queue.publish(self.celery, job.id, job.queue)
+        self.announcer.announce(job.id, job.queue)
 
 
 async def _services(request: Request) -> Services:

@@ -7,6 +7,7 @@ claim. The settings follow from that, each for a failure that was measured (`doc
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from celery import Celery
@@ -26,8 +27,9 @@ QUEUES = {JobQueue.CPU: QUEUE, JobQueue.GPU: f"{QUEUE}.gpu"}
 MAX_MESSAGES = 1000  # that wait, of each queue, before the sweep adds none
 
 
-def make_celery(settings: StoreSettings) -> Celery:
-    """The Celery application of API and worker; the worker registers the task `RUN_JOB(job_id)` on it."""
+def make_celery(settings: StoreSettings, *, silence_seconds: float = 5.0) -> Celery:
+    """The Celery application of API and worker; the worker registers the task `RUN_JOB(job_id)` on it. `silence_seconds`:
+    how long an answer of the broker is waited for."""
     celery = Celery("attractor", broker=settings.broker_url, set_as_current=False)
     celery.conf.update(
         task_default_queue=QUEUE,
@@ -49,24 +51,53 @@ def make_celery(settings: StoreSettings) -> Celery:
         worker_soft_shutdown_timeout=0,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
-        broker_transport_options=_transport_options(settings),
+        broker_transport_options=_transport_options(settings, silence_seconds),
     )
     return celery
 
 
-def _transport_options(settings: StoreSettings) -> dict[str, Any]:
+def _transport_options(settings: StoreSettings, silence_seconds: float) -> dict[str, Any]:
     if settings.embedded_broker:
         return {"directory": str(settings.queue_dir)}
     return {
         # Longer than any job: messages are acknowledged early, and redelivery is the lease's business.
         "visibility_timeout": 43_200,
-        "socket_timeout": 5,
-        "socket_connect_timeout": 3,
+        "socket_timeout": silence_seconds,
+        "socket_connect_timeout": min(3.0, silence_seconds),
         "socket_keepalive": True,
-        "retry_on_timeout": True,
         # A request that announces a job fails at once when the broker is away; a worker's consumer tries for ever.
         "max_retries": 0,
     }
+
+
+class Announcer:
+    """What an API process has of the broker. One that is gone refuses at once; one that is silent (frozen, or cut off by a
+    network that drops packets) would hold every request that announces a job, and soon all threads of the process. So it is
+    waited for shortly, and once in a while: the sweep announces what was not announced."""
+
+    SILENCE_SECONDS = 1.0
+    PAUSE_SECONDS = 5.0
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._celery = make_celery(settings, silence_seconds=self.SILENCE_SECONDS)
+        self._away_until = 0.0
+
+    def announce(self, job_id: str, queue: str) -> bool:
+        """`publish`, unless the broker was found away a moment ago."""
+        if time.monotonic() < self._away_until:
+            return False
+        done = publish(self._celery, job_id, queue)
+        if not done:
+            self._away_until = time.monotonic() + self.PAUSE_SECONDS
+        return done
+
+    def ping(self) -> None:
+        """Raise OperationalError or OSError unless the broker answers."""
+        with self._celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=self.SILENCE_SECONDS)
+
+    def close(self) -> None:
+        self._celery.close()
 
 
 def publish(celery: Celery, job_id: str, queue: str = JobQueue.CPU) -> bool:

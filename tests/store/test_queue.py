@@ -16,9 +16,10 @@ from queue import Empty
 import pytest
 import servers
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from store import migrate, queue
-from store.queue import QUEUE, RUN_JOB, make_celery, publish, publish_again
+from store.queue import QUEUE, RUN_JOB, Announcer, make_celery, publish, publish_again
 from store.settings import StoreSettings
 
 WORKER = """
@@ -215,3 +216,26 @@ def test_a_broker_that_is_away_fails_no_submission(tmp_path: Path) -> None:
     with servers.own_redis(program, port):
         assert publish(celery, "job_4"), "it finds its way back"
     celery.close()
+
+
+@pytest.mark.redis
+def test_a_broker_that_says_nothing_holds_up_one_request_shortly(tmp_path: Path) -> None:
+    program = shutil.which("redis-server")
+    if program is None:
+        servers.missing("Redis")
+        return
+    with servers.own_redis(program) as (url, server):
+        announcer = Announcer(StoreSettings(data_dir=tmp_path, broker_url=url))
+        assert announcer.announce("job_1", "cpu")
+        server.send_signal(signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            assert not any(announcer.announce(f"job_{n}", "cpu") for n in range(20))
+            with pytest.raises(OperationalError, match="Timeout"):
+                announcer.ping()
+            assert time.monotonic() - begun < 2 * announcer.SILENCE_SECONDS + 3
+        finally:
+            server.send_signal(signal.SIGCONT)
+        announcer._away_until = 0.0  # a while later
+        assert announcer.announce("job_2", "cpu")
+        announcer.close()
