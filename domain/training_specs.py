@@ -76,7 +76,12 @@ class ConvolutionalObservationSpec(Spec):
     noise: Auto | Annotated[float, Field(gt=0, le=1.0)] = Field(
         default="auto",
         description="Std of the noise that the Wiener deconvolution reckons with, in standard deviations of each channel. `auto`: what "
-        "the series holds at the frequencies that the kernel lets through least, at least 0.01.",
+        "the series holds at the frequencies that the kernel lets through least, at least 0.005.",
+    )
+    loss: Auto | Literal["states", "observations"] = Field(
+        default="auto",
+        description="Where training takes its loss: of `observations`, that is after the kernel (Volkmann et al. 2024), or of `states`, "
+        "that is before it, against the deconvolved series. `auto`: states, but observations where nuisance is to be separated.",
     )
 
 
@@ -173,8 +178,10 @@ class RegularizationSpec(Spec):
     l2: float = Field(
         default=0.0, ge=0, description="Weight decay on all parameters (decoupled from the gradient with adamw)."
     )
-    noise: float = Field(
-        default=0.0, ge=0, le=1.0, description="Std of Gaussian noise added to the teacher signal (standardised units)."
+    noise: Auto | Annotated[float, Field(ge=0, le=1.0)] = Field(
+        default="auto",
+        description="Std of Gaussian noise added to the teacher signal (standardised units). `auto`: 0.3 where the loss is of states that a "
+        "kernel hides, else 0.",
     )
     smoothing: Auto | Literal["off"] | Annotated[int, Field(ge=5, le=999)] = Field(
         default="auto",

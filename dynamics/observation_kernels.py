@@ -36,15 +36,27 @@ def kernel_of(spec: KernelSpec, dt: float, time_unit: str, at: str = "/params") 
     return haemodynamic(seconds)
 
 
+def loss_of(spec: TrainSpec) -> str:
+    """`states` or `observations`: on which side of the kernel training takes its loss."""
+    if spec.observation.kind != "convolutional":
+        return "observations"
+    if spec.observation.loss != "auto":
+        return spec.observation.loss
+    return "observations" if spec.nuisance_channels else "states"
+
+
 def checked_kernel(spec: TrainSpec, dt: float, time_unit: str, at: str = "/params") -> list[float]:
-    """The kernel of a convolutional observation, empty for any other. InvalidParameters also where no training sequence holds it."""
+    """The kernel of a convolutional observation, empty for any other. InvalidParameters also where no training sequence holds it.
+
+    A loss of states needs none that does.
+    """
     if spec.observation.kind != "convolutional":
         return []
     kernel = kernel_of(spec.observation.kernel, dt, time_unit, at)
-    if spec.sequence_length != "auto" and spec.sequence_length < len(kernel):
+    if loss_of(spec) == "observations" and spec.sequence_length != "auto" and spec.sequence_length < len(kernel):
         detail = (
             f"The kernel spans {len(kernel)} rows and does not fit into a training sequence of {spec.sequence_length} steps, of which none "
-            f"could be judged: raise sequence_length to {2 * len(kernel)} or so (at least {len(kernel)}), or leave it away."
+            f'could be judged: raise sequence_length to {2 * len(kernel)} or so (at least {len(kernel)}), leave it away, or set observation.loss to "states".'
         )
         raise InvalidParameters(detail, [ErrorItem(pointer=f"{at}/sequence_length", detail=detail)])
     return [float(weight) for weight in kernel]

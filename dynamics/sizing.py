@@ -33,6 +33,7 @@ PUBLISHED_LATENT_DIM = {
     "gru": 30,
 }
 BASES, MAX_LINEAR_PIECES = 20, 10
+HIDDEN_STATES_UNITS = 100  # hidden units of a map whose states are seen through a kernel
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,9 @@ def _hidden_dim(
     if architecture.layered:
         why["hidden_dim"] = f"usual for {latent} latent units in several layers"
         return 50 if latent <= 4 else 100
+    if spec.observation.kind == "convolutional":
+        why["hidden_dim"] = "enough for series seen through a kernel, which tell little of what is fast"
+        return HIDDEN_STATES_UNITS
     why["hidden_dim"] = f"usual for {latent} latent units"
     return {1: 50, 2: 50, 3: 100, 4: 150}.get(latent, 250 if latent <= 10 else 512)
 

@@ -51,6 +51,7 @@ class TrainingData:
     train_signals: list[np.ndarray]  # (T_i, N_e)
     validation_signals: list[np.ndarray]
     contamination: np.ndarray  # J (N_e, P) by least squares, where training begins
+    scale: np.ndarray | None  # (N_e,) unit of `series` and `signal` where the loss is of hidden states, else None
     filter: Filter | None  # of a convolutional observation
     owners: np.ndarray = field(default_factory=_nothing)  # (rows,) of a family: the recording of each row, -1 for none
     train_owners: list[int] = field(default_factory=list)
@@ -66,6 +67,15 @@ class TrainingData:
     @property
     def n_observed(self) -> int:
         return int(self.series.shape[1])
+
+    def in_units(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """An observation that was learned of hidden states, which have a unit of their own and no nuisance, for the series."""
+        if self.scale is None:
+            return observation
+        matrix, offset = observation["B"], observation["b"]
+        scale, contamination = self.scale.astype(matrix.dtype), self.contamination.astype(matrix.dtype)
+        found = {"B": matrix * scale[:, None], "b": offset * scale}
+        return found | ({"J": contamination} if "J" in observation else {})
 
 
 def prepare(
@@ -110,6 +120,11 @@ def prepare(
         judged = _after_training(filter, seen, denoised_signals, judged)
         signals = denoised_signals = [filter.deconvolve(part) for part in denoised_signals]
     series, signal = np.concatenate(smoothed), np.concatenate(denoised_signals)
+    scale, contaminating = None, np.concatenate(train_nuisance)
+    if settings.kernel and settings.loss == "states":
+        # The signal is all that is learned: nuisance has left it, and its own spread is the unit, of rate and noise as well.
+        scale, contaminating = signal.std(axis=0), np.zeros_like(contaminating)
+        series = signal = signal / scale
     starts = _starts(train, settings.sequence_length, filter)
     train_owners = _owners(parts.train, settings, recordings)
     return TrainingData(
@@ -126,11 +141,12 @@ def prepare(
         inputs=np.concatenate(train_inputs),
         nuisance_mean=nuisance_mean,
         nuisance_std=nuisance_std,
-        nuisance=np.concatenate(train_nuisance),
+        nuisance=contaminating,
         signal=signal,
         train_signals=signals,
         validation_signals=judged,
         contamination=contamination,
+        scale=scale,
         filter=filter,
         owners=np.repeat(np.array(train_owners, np.int64), [len(part) for part in train])
         if train_owners

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.filters import Filter
 
-LEAST_NOISE = 0.01  # of a channel's std: no kernel is known better, and what it misses would be amplified
+LEAST_NOISE = 0.005  # of a channel's std: no kernel is known better, and what it misses would be amplified
 LEAST_PASSED = 0.25  # share of the frequencies whose power is taken for noise
 PERSISTENCES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 SIGNALS = 10.0 ** np.arange(-2, 4.01, 0.1)  # variances of z, that of x being 1

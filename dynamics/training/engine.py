@@ -38,9 +38,9 @@ class CompiledEngine:
             steps=settings.sequence_length,
             affine=settings.observation == "affine",
             nuisance=len(settings.nuisance_channels),
-            taps=len(settings.kernel),
+            taps=len(settings.loss_kernel),
         )
-        self.apart = bool(settings.noise > 0 or settings.kernel or settings.nuisance_channels)
+        self.apart = bool(settings.noise > 0 or settings.loss_kernel or settings.nuisance_channels)
         self.sampling = self._sampling()
 
     def _sampling(self) -> Sampling:
@@ -60,7 +60,7 @@ class CompiledEngine:
             and forcing.spread_steps == 0
             and whole_state
             and settings.noise == 0
-            and not settings.kernel,
+            and not settings.loss_kernel,
             noise=settings.noise,
             estimate=ESTIMATES.index(forcing.estimate) if forcing.adaptive else 0,
             optimizer=OPTIMIZERS.index(settings.optimizer),
@@ -79,7 +79,7 @@ class CompiledEngine:
 
     def workspace(self, learner: Learner) -> tuple:
         """Scratch memory of one thread."""
-        buffers = make_buffers(self.tag, self.sizes, self.settings.dtype, self.apart, self.settings.kernel)
+        buffers = make_buffers(self.tag, self.sizes, self.settings.dtype, self.apart, self.settings.loss_kernel)
         return buffers, aligned(learner.theta.size, self.settings.dtype)
 
     def advance(

@@ -33,7 +33,7 @@ class _Map:
     def __init__(self, settings: Settings, theta: torch.Tensor, n_observed: int) -> None:
         self.architecture = ARCHITECTURES[settings.architecture]
         self.params, self.coupling, observation = views(settings, theta, n_observed)
-        self.kernel, self.contamination = settings.kernel, observation.get("J")
+        self.kernel, self.contamination = settings.loss_kernel, observation.get("J")
         self.shift: Any
         self.n, self.m = n_observed, settings.latent_dim
         self.matrix, self.shift = observation.get("B"), observation.get("b")
@@ -126,7 +126,7 @@ def sequence_loss(
     if nuisance is not None and model.contamination is not None:
         x = x - nuisance @ model.contamination.T
     whole = model.forced_units == model.m and all(a in (0.0, 1.0) for a in inner) and any(inner)
-    if settings.kernel:
+    if settings.loss_kernel:
         return _filtered(model, x, given, drive, strengths, visited) / x[1 + settings.unjudged :].numel()
     if whole and visited is None:
         squares = _side_by_side(model, x, given, drive, [0, *(t for t, a in enumerate(inner, 1) if a)])

@@ -70,7 +70,7 @@ def train(
         found, driving = restore(settings, theta, data.n_observed), settings.input_channels
         named = settings.nuisance_channels
         return TrainedModel(
-            settings.architecture, found.map, found.observation, [channels[c] for c in observed], data.mean, data.std,
+            settings.architecture, found.map, data.in_units(found.observation), [channels[c] for c in observed], data.mean, data.std,
             settings.lags, dt, time_unit, residual_std=np.zeros(data.n_observed),
             inputs=Inputs(driving, data.input_mean, data.input_std, found.coupling) if driving else None,
             nuisance=Nuisance(named, data.nuisance_mean, data.nuisance_std) if named else None, filter=data.filter,

@@ -15,7 +15,7 @@ from domain.specs import EvaluateSpec, ForecastSpec, TrainSpec
 from dynamics.evaluation import evaluate
 from dynamics.forecast_inputs import given_by_context, given_by_series
 from dynamics.forecasting import forecast
-from dynamics.observation_kernels import kernel_of
+from dynamics.observation_kernels import kernel_of, loss_of
 from dynamics.recorded import Recorded
 from dynamics.reporting import Reporter
 from dynamics.training import train
@@ -163,7 +163,11 @@ def test_the_estimate_finds_noise_and_persistence() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str, type[DomainError]]] = {
-    "kernel longer than the sequence": ({"sequence_length": 20}, "raise sequence_length", InvalidParameters),
+    "kernel longer than the sequence": (
+        {"sequence_length": 20, "observation": {"kind": "convolutional", "loss": "observations"}},
+        "raise sequence_length",
+        InvalidParameters,
+    ),
     "series too short": ({"test_fraction": 0.8}, "shorter kernel", SeriesTooShort),
     "unknown unit": ({"time_unit": "scan"}, "repetition_time", InvalidParameters),
 }
@@ -215,6 +219,44 @@ def test_sequences_keep_away_from_the_cut_ends_and_nuisance_is_regressed_off() -
     expected = J * scale[:, None] / data.std[:, None] * data.nuisance_std / [2, 1]
     np.testing.assert_allclose(data.contamination, expected, atol=0.15)
     assert len(data.validation_signals[0]) == 400 - n
+
+
+@pytest.mark.parametrize("nuisance", [[], ["r0", "r1"]])
+def test_a_loss_of_states_is_of_the_deconvolved_series_alone(nuisance: list[str]) -> None:
+    rows = recording(linear_model(), 400)[:, [0, 1, 2, 3, 4] if nuisance else [0, 1, 2]]
+    observation = {"kind": "convolutional", "kernel": {"kind": "given", "values": KERNEL.tolist()}, "loss": "states"}
+    spec = TrainSpec.model_validate(
+        {
+            "observation": observation,
+            "input_channels": ["s"],
+            "nuisance_channels": nuisance,
+            "sequence_length": 3,
+            "test_fraction": 0.0,
+        }
+    )
+    parts, names = split([(0, rows)], spec), CHANNELS[: rows.shape[1]]
+    settings = resolve(spec, parts.select([0, 1]), 2, 0.1, None)
+    data = prepare(parts, settings, names)
+    assert (settings.loss_kernel, settings.unjudged, settings.noise) == ([], 0, 0.3)
+    np.testing.assert_allclose(data.series * data.scale, data.train_signals[0], rtol=1e-12)
+    np.testing.assert_allclose(data.series.std(axis=0), 1)
+    np.testing.assert_array_equal(data.signal, data.series)
+    assert not data.nuisance.any()
+    asked = spec.model_copy(update={"updates": 40, "seeds": 1, "hidden_dim": 4, "latent_dim": 2})
+    found, _ = train(
+        [(0, rows)], channels=names, dt=0.1, time_unit="s", spec=asked, analysis=None, reporter=Reporter(), threads=1
+    )
+    states = found.encode(data.train_signals[0])  # B takes them to the series' units, before and after training
+    assert np.mean(states.var(axis=0)) == pytest.approx(1, abs=0.3)
+    np.testing.assert_allclose(found.observe(states), data.train_signals[0], atol=1e-4)
+    if nuisance:
+        np.testing.assert_allclose(found.observation["J"], data.contamination, rtol=1e-6)
+
+
+def test_the_loss_is_of_states_unless_nuisance_has_to_be_separated() -> None:
+    for given, expected in (({}, "states"), ({"nuisance_channels": ["r"]}, "observations")):
+        spec = TrainSpec.model_validate({"observation": {"kind": "convolutional"}, **given})
+        assert loss_of(spec) == expected
 
 
 def test_training_through_a_kernel_and_nuisance_recovers_the_signal() -> None:

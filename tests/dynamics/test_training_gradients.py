@@ -101,7 +101,7 @@ def test_gradients_of_larger_maps_equal_autograd(architecture: str, precision: s
 
 def filtered(taps: int) -> dict[str, Any]:
     values = np.exp(-0.3 * np.arange(taps)) * np.cos(0.4 * np.arange(taps)) + 0.1
-    return {"kind": "convolutional", "kernel": {"kind": "given", "values": values.tolist()}}
+    return {"kind": "convolutional", "kernel": {"kind": "given", "values": values.tolist()}, "loss": "observations"}
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -165,6 +165,9 @@ WHOLE: dict[str, tuple[str, int, int, dict[str, Any]]] = {
     ),
     "kernel, forced sparsely": (
         "lstm", 2, 0, {"observation": filtered(5), "forcing": {"kind": "stf", "interval_steps": 3}},
+    ),
+    "states before a kernel": (
+        "clipped-shplrnn", 3, 1, {"observation": filtered(4) | {"loss": "states"}, "batch_size": 20, "p": 1},
     ),
     "nuisance, drawn intervals": (
         "plrnn", 2, 1, {"forcing": {"kind": "stf", "interval_steps": 5, "spread_steps": 2.0}, "batch_size": 20, "p": 1},
