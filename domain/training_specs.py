@@ -180,8 +180,8 @@ class RegularizationSpec(Spec):
     )
     noise: Auto | Annotated[float, Field(ge=0, le=1.0)] = Field(
         default="auto",
-        description="Std of Gaussian noise added to the teacher signal (standardised units). `auto`: 0.3 where the loss is of states that a "
-        "kernel hides, else 0.",
+        description="Std of Gaussian noise added to the teacher signal (standardised units). `auto`: 0.3 for shallow PLRNNs "
+        "whose loss is of states that a kernel hides, else 0.",
     )
     smoothing: Auto | Literal["off"] | Annotated[int, Field(ge=5, le=999)] = Field(
         default="auto",

@@ -177,7 +177,7 @@ def resolve(
         sequence_length=length,
         updates=updates,
         peak_rate=_peak_rate(spec, updates, sizing, loss, why),
-        noise=_teacher_noise(spec, of_states, why),
+        noise=_teacher_noise(spec, of_states and tuned, why),
         seeds=seeds,
         moments=_moments(seconds * updates, weights),
         engine=engine,
@@ -210,12 +210,13 @@ def _as_asked(spec: TrainSpec) -> dict[str, Any]:
     }
 
 
-def _teacher_noise(spec: TrainSpec, of_states: bool, why: dict[str, str]) -> float:
+def _teacher_noise(spec: TrainSpec, hidden: bool, why: dict[str, str]) -> float:
+    """`hidden`: a shallow map learns states that a kernel hides."""
     if spec.regularization.noise != "auto":
         return spec.regularization.noise
-    if of_states:
-        why["noise"] = "a map of so few states as a kernel usually hides knows them by heart without it"
-    return HIDDEN_STATES_NOISE if of_states else 0.0
+    if hidden:
+        why["noise"] = "without it a map knows by heart the few states that series seen through a kernel have as a rule"
+    return HIDDEN_STATES_NOISE if hidden else 0.0
 
 
 def _engine(spec: TrainSpec, why: dict[str, str]) -> str:
@@ -385,10 +386,11 @@ def _peak_rate(spec: TrainSpec, updates: int, sizing: Sizing, loss: str, why: di
     if spec.learning_rate.schedule != "one-cycle":
         why["learning_rate"] = "the published rate"
         return PUBLISHED_RATE
-    if spec.observation.kind == "convolutional" and loss == "states":
+    filtered = spec.observation.kind == "convolutional"
+    if filtered and loss == "states" and sizing.architecture in ONE_CYCLE_PEAKS:
         why["learning_rate"] = "what a loss of states that a kernel hides bears"
-        return HIDDEN_STATES_PEAK * min(1.0, 100 / max(1, sizing.size.hidden))
-    if spec.observation.kind == "convolutional":
+        return HIDDEN_STATES_PEAK * min(1.0, 100 / sizing.size.hidden)
+    if filtered and loss == "observations":
         why["learning_rate"] = "what a loss through a kernel bears"
         return KERNEL_PEAK
     rate = ONE_CYCLE_PEAKS.get(sizing.architecture)
