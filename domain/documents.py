@@ -181,7 +181,7 @@ class EvaluationOut(Accompanied, ReconstructionReport):
 _LONG: dict[str, tuple[str, ...]] = {
     "analysis": ("diagnostics",),
     "model": ("training.loss", "report.samples"),
-    "forecast": ("time", "median", "quantiles"),
+    "forecast": ("time", "median", "quantiles", "counted_channels"),
     "evaluation": ("samples",),
 }
 MAX_INLINE_FORECAST_VALUES = 20_000

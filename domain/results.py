@@ -198,6 +198,27 @@ class RecordingReport(Document):
     lambda_max: float | None = Field(description="Largest Lyapunov exponent of its map, per time unit.")
 
 
+class CountedChannelReport(Document):
+    """How good a model is on a channel of counts or classes, on held-out rows; log-likelihoods are means in nats a row."""
+
+    channel: str
+    kind: Literal["poisson", "ordinal", "categorical"]
+    horizon_steps: int = Field(description="Steps ahead of the last row that the prediction knows.")
+    n_starts: int
+    log_likelihood: float | None = Field(description="Of the recorded values, predicted by free runs of the model.")
+    marginal: float | None = Field(
+        description="The same of a forecast that knows the distribution over the training rows alone (negative binomial for counts)."
+    )
+    persistence: float | None = Field(
+        description="The same of a forecast that the rate, or the odds, stay what they are."
+    )
+    total_variation: float | None = Field(
+        description="Distance between the distributions of recorded values and of those drawn from a free run: 0 alike, 1 disjoint."
+    )
+    total_variation_floor: float | None = Field(description="That between the two halves of the recorded values.")
+    reason: str | None = Field(default=None, description="Why there is no likelihood.")
+
+
 class ReconstructionReport(Document):
     """How good a model is, measured on data it has not seen."""
 
@@ -222,6 +243,9 @@ class ReconstructionReport(Document):
     reference_parts: list[tuple[int, int]] = Field(
         default_factory=list, description="[start, stop) of each of several runs of them, as a collection has."
     )
+    counted_channels: list[CountedChannelReport] = Field(
+        default_factory=list, description="Channels of counts and classes; empty where all are Gaussian."
+    )
     recordings: list[RecordingReport] = Field(
         default_factory=list,
         description="Of a family of maps, at most six of its recordings; the report itself is that of the median one.",
@@ -239,6 +263,17 @@ class ForecastStart(Document):
     time: float
 
 
+class CountedForecast(Document):
+    """What a forecast says of a channel of counts or classes, besides median and quantiles: means over the members, null where none is left."""
+
+    kind: Literal["poisson", "ordinal", "categorical"]
+    mean: list[float | None] | None = Field(default=None, description="(horizon_steps,): expected counts.")
+    classes: list[float] | None = Field(default=None, description="(K,): the values of the classes.")
+    probabilities: list[list[float | None]] | None = Field(
+        default=None, description="(horizon_steps, K): the probability of each class at each step."
+    )
+
+
 class ForecastResult(Document):
     """Outcome of a forecast, in the series' own units."""
 
@@ -248,9 +283,15 @@ class ForecastResult(Document):
     time_unit: str
     time: list[float]
     median: list[list[float | None]] = Field(
-        description="(horizon_steps, N); null where no member of the ensemble is left, which a warning explains."
+        description="(horizon_steps, N); null where no member of the ensemble is left, which a warning explains. Of channels of classes the "
+        "median of ordered ones, the likeliest of others."
     )
-    quantiles: dict[str, list[list[float | None]]]
+    quantiles: dict[str, list[list[float | None]]] = Field(
+        description="Likewise for each quantile; null for channels of unordered classes, which have none."
+    )
+    counted_channels: dict[str, CountedForecast] = Field(
+        default_factory=dict, description="By name, the channels of counts and classes of a model that has any."
+    )
     predictability: Predictability
     trusted_steps: int | None = Field(
         default=None,

@@ -14,6 +14,7 @@ from domain.training_specs import (
     ArchitectureName,
     Auto,
     AutoObservationSpec,
+    Distribution,
     ForcingSpec,
     LearningRateSpec,
     ObservationSpec,
@@ -85,6 +86,12 @@ class TrainSpec(Spec):
         description="Channels that contaminate the observations without acting on the system, such as head motion or breathing: "
         "J r_t is added to what is observed, with J learned. They are not reconstructed; forecasts take their future values, or "
         "their mean.",
+    )
+    channel_distributions: Annotated[dict[str, Distribution], Field(max_length=256)] = Field(
+        default={},
+        description="What channels hold that are not continuous, by name: `poisson` for counts (integers from 0), `ordinal` for ordered "
+        "and `categorical` for unordered classes (integers, at most 20 different ones). They are read from the latent state by a generalised "
+        "linear model and judged by its likelihood. Channels that are not named are `gaussian`.",
     )
     recording_dim: int = Field(
         default=0,
@@ -171,7 +178,32 @@ class TrainSpec(Spec):
         self._check_observation()
         if self.recording_dim:
             self._check_family()
+        self._check_distributions()
         return self
+
+    @property
+    def counted_channels(self) -> dict[str, Distribution]:
+        """Channels that are not Gaussian."""
+        return {name: kind for name, kind in self.channel_distributions.items() if kind != "gaussian"}
+
+    def _check_distributions(self) -> None:
+        for name in self.channel_distributions:
+            if name in self.input_channels or name in self.nuisance_channels:
+                raise ValueError(
+                    f"channel_distributions names {name!r}, which is an input or a nuisance channel: only observed channels have a distribution"
+                )
+        excluded = {
+            'observation {"kind": "convolutional"}': self.observation.kind == "convolutional",
+            "nuisance_channels": bool(self.nuisance_channels),
+            "recording_dim": self.recording_dim > 0,
+            "embedding_lags other than [0]": self.embedding_lags not in ("auto", [0]),
+        }
+        for what, asked in excluded.items():
+            if asked and self.counted_channels:
+                name, kind = next(iter(self.counted_channels.items()))
+                raise ValueError(
+                    f"channel_distributions ({name!r}: {kind}) and {what} do not go together: leave one of the two away"
+                )
 
     def _check_family(self) -> None:
         if self.split not in ("auto", "each"):

@@ -26,6 +26,7 @@ ArchitectureName = Literal[
 
 
 MAX_KERNEL_STEPS = 2_000
+Distribution = Literal["gaussian", "poisson", "ordinal", "categorical"]
 
 
 class IdentityObservationSpec(Spec):

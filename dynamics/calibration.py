@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.readouts import Readouts
 from models.trained import Inputs, TrainedModel
+
+MAX_STARTS = 500  # of one stretch
 
 
 def calibrated(
@@ -23,7 +26,8 @@ def calibrated(
 
     `validation`, `train`: embedded, standardised observations, lists of (T_i, N_e), each without gaps; for a model with
     inputs those of the same rows, standardised, lists of (T_i, K). Of a convolutional model they are the deconvolved series,
-    and `observed` is what was deconvolved, whose range it keeps. `owners`: of a family, the recording of each part of
+    and `observed` is what was deconvolved, whose range it keeps; of one with channels of counts or classes the signals, and `observed`
+    the rows, whose `start_errors` take the place of these channels' measurement noise. `owners`: of a family, the recording of each part of
     `validation`, -1 for one without a vector, which is left out. Raises ValueError where it has inputs and none are given.
     """
     driving = [None] * len(validation) if model.inputs is None else validation_inputs
@@ -34,15 +38,31 @@ def calibrated(
         for part, inputs, owner in zip(validation, driving, owners or [0] * len(validation), strict=True)
         if len(part) > 1 and owner != -1
     ]
-    rows = model.to_units(np.concatenate(train if observed is None else observed))
+    rows = model.values(np.concatenate(train if observed is None else observed))
+    noise = measurement_noise(errors)
+    if model.readouts is not None and observed is not None:
+        counted = np.setdiff1d(np.arange(model.n_observed), model.readouts.gaussian)
+        noise[counted] = start_errors(model.readouts, observed)[counted]
     return replace(
         model,
         inputs=None if model.inputs is None else _with_range(model.inputs, train_inputs or []),
         residual_std=np.concatenate(errors).std(axis=0),
-        noise_std=measurement_noise(errors),
+        noise_std=noise,
         minimum=rows.min(axis=0),
         maximum=rows.max(axis=0),
     )
+
+
+def start_errors(readouts: Readouts, rows: list[np.ndarray]) -> np.ndarray:
+    """Std of what the rows after a row would change of its signal, list of (T_i, N_e) -> (N_e,): with that error runs start."""
+    found = []
+    for part in rows:
+        starts = np.arange(readouts.context_steps - 1, len(part) - readouts.context_steps + 1)
+        starts = starts[:: max(1, len(starts) // MAX_STARTS)]
+        if starts.size:
+            contexts = part[starts[:, None] + np.arange(1 - readouts.context_steps, 1)]
+            found.append(readouts.last_signal(contexts) - readouts.signals(part)[starts])
+    return np.concatenate(found).std(axis=0) if found else np.ones(readouts.n_coordinates)
 
 
 def _with_range(inputs: Inputs, train: list[np.ndarray]) -> Inputs:

@@ -11,9 +11,12 @@ from functools import lru_cache
 import numpy as np
 
 from domain.jobs import Progress
+from domain.results import CountedForecast
 from domain.specs import ForecastSpec
+from dynamics.counted_forecasts import CountedReading
 from dynamics.reporting import Reporter
 from models.filters import convolve
+from models.readouts import CATEGORICAL
 from models.side_by_side import advance
 from models.trained import TrainedModel
 
@@ -33,6 +36,7 @@ class Ensemble:
     trusted_steps: int  # until the spread exceeds a tenth of the attractor's width
     n_diverged: int
     first_divergence: int | None  # step of the first diverged member, counted from 0
+    counted: dict[str, CountedForecast]  # of channels of counts and classes
 
 
 def run(
@@ -56,8 +60,10 @@ def run(
     before = _before(model, context, start)
     z = before[-1]
     noise = _mirrored(normals.take(1) * model.reading_std, spec.samples)[0]
-    noise = noise[:n_channels] * model.std[:, None]
-    reading = _Reading(model, noise, np.array([0.5, *spec.quantiles]), n_steps, before, contamination)
+    columns = np.arange(n_channels) if model.readouts is None else [c.first for c in model.readouts.channels]
+    noise = noise[columns] * model.std[:, None]
+    counted = None if model.readouts is None else CountedReading(model, spec.seed, n_steps)
+    reading = _Reading(model, noise, np.array([0.5, *spec.quantiles]), n_steps, before, contamination, counted)
     block = min(_BLOCK_STEPS, max(_LEAST_BLOCK_STEPS, _BLOCK_VALUES // (spec.samples * max(len(z), n_channels))))
     for done in range(0, all_steps, block):
         reporter.check()
@@ -76,7 +82,8 @@ def run(
 def _before(model: TrainedModel, context: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """The states that the observations to come depend on, (L, M, S), the last of them with the `noise` (N_e, S) of every member."""
     if model.filter is None:
-        return model.encode(context[-1] + noise.T).astype(model.dtype).T[None]
+        last = context[-1] if model.readouts is None else model.readouts.last_signal(context)
+        return model.encode(last + noise.T).astype(model.dtype).T[None]
     known = model.launch(context)
     before = np.repeat(known[..., None], noise.shape[1], axis=2)
     before[-1] += _into_latent(model).T @ noise
@@ -145,7 +152,9 @@ class _Reading:
         n_steps: int,
         before: np.ndarray,
         contamination: np.ndarray | None,
+        counted: CountedReading | None,
     ) -> None:
+        self._counted = counted
         self._model, self._noise, self._probabilities = model, noise, probabilities
         self._width, self._before, self._contamination = width(model), before, contamination
         self._levels = np.empty((len(probabilities), n_steps, len(noise)))
@@ -160,9 +169,15 @@ class _Reading:
         shown, done = (shown[-done:], 0) if done < 0 else (shown, done)
         if not len(shown):
             return
-        embedded = np.ascontiguousarray(model.observe(shown.swapaxes(1, 2))[..., :n_channels].swapaxes(1, 2))
-        values = embedded * model.std[:, None]
-        values += model.mean[:, None]
+        observed = model.observe(shown.swapaxes(1, 2))
+        if self._counted is None:
+            embedded = np.ascontiguousarray(observed[..., :n_channels].swapaxes(1, 2))
+            values = embedded * model.std[:, None]
+            values += model.mean[:, None]
+        else:
+            embedded = observed.swapaxes(1, 2)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = np.ascontiguousarray(model.to_units(observed).swapaxes(1, 2))
         if not (self._alive.all() and embedded.max() < _DIVERGED and embedded.min() > -_DIVERGED):
             values[np.broadcast_to(self._gone(done, embedded)[:, None], values.shape)] = np.nan
         if self._trusted is None:
@@ -170,6 +185,8 @@ class _Reading:
             wide = ~(spread.max(axis=-1) <= _TRUSTED_SPREAD)
             self._trusted = done + int(wide.argmax()) if wide.any() else None
         values += self._noise
+        if self._counted is not None:
+            self._counted.read(done, observed, values)
         if self._contamination is not None:
             values += self._contamination[done : done + len(values), :, None]
         self._levels[:, done : done + len(values)] = _quantiles(values, self._probabilities)
@@ -195,11 +212,20 @@ class _Reading:
     def ensemble(self) -> Ensemble:
         n_steps = self._levels.shape[1]
         trusted = n_steps if self._trusted is None else self._trusted
-        return Ensemble(self._levels, trusted, int((~self._alive).sum()), self._first_divergence)
+        if self._counted is not None:
+            self._counted.fill(self._levels, self._probabilities)
+        documents = {} if self._counted is None else self._counted.documents()
+        return Ensemble(self._levels, trusted, int((~self._alive).sum()), self._first_divergence, documents)
 
 
 def width(model: TrainedModel) -> np.ndarray:
-    """Width of the attractor per channel, own units: the range of the training data, or 4 std where that is unknown."""
+    """Width of the attractor per channel, own units: the range of the training data, or 4 std where that is unknown.
+
+    Infinite for unordered classes, whose numbers say nothing of a distance.
+    """
+    if model.readouts is not None and model.minimum is not None and model.maximum is not None:
+        unordered = [c.kind == CATEGORICAL for c in model.readouts.channels]
+        return np.where(unordered, np.inf, model.maximum - model.minimum)
     if model.minimum is None or model.maximum is None:
         return 4 * model.std
     return model.maximum - model.minimum

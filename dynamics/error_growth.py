@@ -61,11 +61,15 @@ def error_growth(
     most = min(MAX_STARTS, max(16, MAX_WORK // (n_steps * max(model.latent_dim, model.hidden_dim))))
     starts = start_rows(embedded, n_steps, most, first)
     pooled = np.concatenate(embedded)
-    scale = measured(embedded, skipped).std(axis=0)
+    compared = model.gaussian
+    if not len(compared):
+        raise ValueError("no channel is Gaussian")
+    scale = measured(embedded, skipped).std(axis=0)[compared]
     if (constant := np.flatnonzero(scale == 0)).size:
         raise ValueError(f"coordinate {constant[0]} of the held-out part does not vary")
     errors, persistence = [], np.zeros(n_steps)
     for x0, truth, predicted in predictions(model, pooled, starts, n_steps, None, None, driving(standardised)):
+        x0, truth, predicted = x0[..., compared], truth[..., compared], predicted[..., compared]
         with np.errstate(over="ignore", invalid="ignore"):
             errors.append(np.sqrt((((predicted - truth) / scale) ** 2).mean(axis=-1)))
         persistence += (((x0 - truth) / scale) ** 2).mean(axis=-1).sum(axis=1)
@@ -79,6 +83,6 @@ def error_growth(
         lower=lower,
         upper=upper,
         persistence=np.sqrt(persistence / found.shape[1]),
-        noise=float(np.sqrt(np.mean((model.reading_std / scale) ** 2))),
+        noise=float(np.sqrt(np.mean((model.reading_std[compared] / scale) ** 2))),
         starts=found.shape[1],
     )  # fmt: skip

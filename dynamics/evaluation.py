@@ -13,7 +13,7 @@ import numpy as np
 
 from domain.base import Measure, Quantity
 from domain.jobs import Progress
-from domain.results import LyapunovSpectrum, ReconstructionReport, ValidPredictionTime
+from domain.results import CountedChannelReport, LyapunovSpectrum, ReconstructionReport, ValidPredictionTime
 from domain.specs import EvaluateSpec
 from dynamics.compiling import compile_reporting
 from dynamics.exponent_comparison import compare_lambda_max
@@ -30,6 +30,8 @@ from dynamics.measures import (
     valid_prediction_time,
     window_steps,
 )
+from dynamics.measures.prediction_error import measured
+from dynamics.measures.predictive_likelihood import predictive_likelihoods
 from dynamics.model_spectrum import driven_spectrum, model_spectrum
 from dynamics.references import (
     LEAST_DRIVEN_ROWS,
@@ -83,7 +85,8 @@ def evaluate(
     with its interval, for comparison with the model's own.
 
     `nuisance` (T_i, P) of the same rows is subtracted as the model has it, so all is measured on what it leaves. What a kernel shows
-    is measured, of runs that start from two kernels of rows: the first `lead_in` rows of each segment serve for that alone.
+    is measured, of runs that start from two kernels of rows: the first `lead_in` rows of each segment serve for that alone. Counts and classes
+    are measured by their likelihood, and for the attractor by the signals that stand for recorded ones and for ones drawn along the runs.
     Too short a reference gives verdict `undecided`, no error.
     """
     began, reporter = time.perf_counter(), reporter or Reporter()
@@ -97,6 +100,7 @@ def evaluate(
     _report(reporter, 0.6, "short-term prediction")
     error = _prediction_error(model, reference, spec, reporter)
     valid = _valid_prediction_time(model, reference, spec, lambda_max, reporter)
+    counted = _counted(model, reference, runs, spec, reporter)
     _report(reporter, 0.75, "Lyapunov spectrum of the model")
     spectrum, dimension = _spectrum(model, reference, runs, spec, reporter)
     verdict, detail, warnings = judge(
@@ -110,6 +114,7 @@ def evaluate(
             d_stsp_long=long,
             d_h=spectral,
             prediction_error=error,
+            counted=counted,
             exponents=spectrum.exponents,
             lambda_max=lambda_max,
         )
@@ -122,6 +127,7 @@ def evaluate(
         d_stsp_long=long,
         d_h=spectral,
         prediction_error=error,
+        counted_channels=counted,
         valid_prediction_time=valid,
         lyapunov_spectrum=spectrum,
         kaplan_yorke_dimension=dimension,
@@ -235,6 +241,27 @@ def _valid_prediction_time(
         window_steps=window,
         lambda_max=lambda_max,
         max_starts=min(200, _affordable_starts(model, window, 32)),
+        free_run=lambda z, n, drive: free_run(model, z, n, drive=drive),
+        reporter=reporter,
+    )
+
+
+def _counted(
+    model: TrainedModel, reference: Reference, runs: Runs, spec: EvaluateSpec, reporter: Reporter
+) -> list[CountedChannelReport]:
+    """The report on channels of counts and classes: the run whose values are drawn is the first that did not diverge."""
+    if model.readouts is None or _nothing_measured(reference, runs) is not None:
+        return []
+    run = next((b for b, fate in enumerate(runs.fates) if fate != "diverged"), 0)
+    return predictive_likelihoods(
+        model,
+        reference.known,
+        spec.prediction_horizon_steps,
+        generated=runs.predicted[:, run],
+        measured=measured(reference.known, reference.lead_in),
+        inputs=reference.inputs,
+        lead_in=reference.lead_in,
+        max_starts=_affordable_starts(model, spec.prediction_horizon_steps, 192),
         free_run=lambda z, n, drive: free_run(model, z, n, drive=drive),
         reporter=reporter,
     )

@@ -87,6 +87,7 @@ def forecast(
         time=(start.time + model.dt * np.arange(n_steps)).tolist(),
         median=_rows_without_nan(ensemble.levels[0]),
         quantiles={str(q): _rows_without_nan(ensemble.levels[i]) for i, q in enumerate(spec.quantiles, 1)},
+        counted_channels=ensemble.counted,
         predictability=predictability,
         trusted_steps=trusted,
         inputs=None if inputs is None else "series" if spec.inputs is None else "request",
@@ -141,7 +142,7 @@ def _driving(
 def _rows_without_nan(values: np.ndarray) -> list[list[float | None]]:
     rows: list[list[float | None]] = values.tolist()
     for t in np.flatnonzero(np.isnan(values).any(axis=1)):
-        rows[t] = [None] * values.shape[1]
+        rows[t] = [None if math.isnan(value) else value for value in values[t].tolist()]
     return rows
 
 
@@ -160,16 +161,23 @@ def _needed_rows(model: TrainedModel, context: np.ndarray, *, sent_along: bool) 
         row += len(context) - n_rows
         detail = f"The value of {model.channels[column]} in row {row} of the context is missing or not finite."
         raise _invalid(f"{pointer}/{row}/{column}" if sent_along else pointer, detail, rows=[row])
+    if model.readouts is not None and (wrong := model.uncounted(rows)) is not None:
+        row, column, detail = wrong
+        row += len(context) - n_rows
+        at = f"row {row} of the context" if sent_along else f"the row {len(context) - row} before the start"
+        raise _invalid(f"{pointer}/{row}/{column}" if sent_along else pointer, detail.format(at=at), rows=[row])
     return rows
 
 
 def check_size(model: TrainedModel, spec: ForecastSpec, n_steps: int) -> None:
     """Raise InvalidParameters when median and quantiles would be more than MAX_FORECAST_VALUES numbers."""
     n_channels, n_levels = len(model.channels), 1 + len(spec.quantiles)
+    if model.readouts is not None:  # probabilities of classes take the place of more channels
+        n_channels += sum(len(c.levels) for _, c in model.readouts.others)
     if n_steps * n_channels * n_levels > MAX_FORECAST_VALUES:
         pointer = "/horizon_steps" if spec.horizon_steps is not None else "/horizon_lyapunov_times"
         detail = (
-            f"{n_steps} steps of {n_channels} channels with {n_levels - 1} quantiles are too many numbers; "
+            f"{n_steps} steps of {len(model.channels)} channels with {n_levels - 1} quantiles are too many numbers; "
             f"at most {MAX_FORECAST_VALUES // (n_channels * n_levels)} steps fit, or ask for fewer quantiles."
         )
         raise _invalid(pointer, detail)

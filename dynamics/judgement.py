@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from domain.base import Measure, Warning_
+from domain.results import CountedChannelReport
 from models import TrainedModel
 
 Fate = Literal["ok", "diverged", "collapsed"]
@@ -33,6 +34,7 @@ class Findings:
     d_stsp_long: Measure | None
     d_h: Measure
     prediction_error: Measure
+    counted: list[CountedChannelReport]
     exponents: list[float | None]
     lambda_max: float | None
 
@@ -124,7 +126,17 @@ def _rhythm_grade(found: Findings) -> Grade:
 
 
 def _prediction_grade(found: Findings) -> Grade:
+    """Of Gaussian channels the error, of the others the likelihood, against persistence and the mean or the marginal; the worse of both."""
     error = found.prediction_error
+    likelihoods = [c for c in found.counted if c.log_likelihood is not None]
+    if likelihoods:
+        gained = [
+            c.log_likelihood - max(c.marginal or 0.0, c.persistence or 0.0)
+            for c in likelihoods
+            if c.log_likelihood is not None
+        ]
+        if sum(gained) <= 0 or not len(found.model.gaussian):
+            return "good" if sum(gained) > 0 else "fair"
     if error.value is None:
         return "poor"
     persistence = error.parameters.get("persistence", 1.0)

@@ -24,7 +24,10 @@ LEAST_DRIVEN_ROWS = 20  # a shorter stretch between gaps says nothing about a dr
 
 @dataclass(frozen=True)
 class Reference:
-    """Embedded, standardised observations that the model is measured against, less their nuisance, and the inputs of their rows."""
+    """Embedded, standardised observations that the model is measured against, less their nuisance, and the inputs of their rows.
+
+    Of channels of counts and classes `segments` and `pooled` hold the signals that stand for them, `known` the rows.
+    """
 
     segments: list[np.ndarray]  # (T_i, N_e)
     pooled: np.ndarray  # (T, N_e), all of them
@@ -90,7 +93,7 @@ def make_reference(
     if not embedded:
         embedded, before = [np.empty((0, model.n_observed))], [0]
         driving = [np.empty((0, len(model.input_channels)))]
-    measured = [rows[skipped:] for rows, skipped in zip(embedded, before, strict=True)]
+    measured = [model.signals(rows)[skipped:] for rows, skipped in zip(embedded, before, strict=True)]
     return Reference(measured, np.concatenate(measured), embedded, before, None if model.inputs is None else driving)
 
 
@@ -108,12 +111,13 @@ def first_starts(model: TrainedModel, reference: Reference) -> list[int]:
 class Runs:
     """Free runs from points of the reference, their first `dropped` steps left out, and what they are compared with."""
 
-    observed: np.ndarray  # (n_steps, B, N_e)
+    observed: np.ndarray  # (n_steps, B, N_e); of counts and classes the signals of drawn ones
     states: np.ndarray  # (K, M), latent states along the runs, where the spectrum of a model without inputs starts
     fates: list[Fate]  # of each run
     dropped: int
     truth: np.ndarray  # (T, N_e) rows of the reference that the first T steps are compared with
     pieces: list[slice]  # the parts of `truth` without a gap, and the steps that are compared with them
+    predicted: np.ndarray  # (n_steps, B, N_e) as the model has it, of counts and classes the linear predictors
 
 
 def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter, long_steps: int = LONG_RUN_STEPS) -> Runs:
@@ -130,7 +134,8 @@ def free_runs(model: TrainedModel, reference: Reference, reporter: Reporter, lon
     observed, states = _run(model, starts, dropped + n_steps, None, reporter)
     fates = [_fate(observed[:, b], reference.pooled) for b in range(N_STARTS)]
     alive = np.concatenate([s[[fate != "diverged" for fate in fates]] for s in states])
-    return Runs(observed[dropped:], alive, fates, dropped, reference.pooled, _end_to_end(reference.segments))
+    pieces, kept = _end_to_end(reference.segments), observed[dropped:]
+    return Runs(model.recorded(kept, 0), alive, fates, dropped, reference.pooled, pieces, kept)
 
 
 def driven_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -> Runs:
@@ -153,15 +158,17 @@ def driven_runs(model: TrainedModel, reference: Reference, reporter: Reporter) -
         # Step k of run b is row rows[b] + 1 + k of the segment; what lies beyond its end has wrapped and is cut off here.
         kept = [observed[quarter - row - 1 : len(segment) - row - 1, b] for b, row in enumerate(rows)]
         parts.append(np.stack(kept, axis=1))
-        truths.append(segment[quarter:])
+        truths.append(model.signals(segment)[quarter:])
         dropped += quarter - first
     if not parts:
         empty = np.empty((0, model.n_observed))
         none: list[Fate] = ["ok"] * N_STARTS
-        return Runs(np.empty((0, N_STARTS, model.n_observed)), np.empty((0, 0)), none, 0, empty, [slice(0, 0)])
+        nothing = np.empty((0, N_STARTS, model.n_observed))
+        return Runs(nothing, np.empty((0, 0)), none, 0, empty, [slice(0, 0)], nothing)
     every, truth = np.concatenate(parts), np.concatenate(truths)
     fates = [_fate(every[:, b], truth) for b in range(N_STARTS)]
-    return Runs(every, np.empty((0, 0)), fates, dropped, truth, _end_to_end(truths))
+    drawn = np.concatenate([model.recorded(part, i) for i, part in enumerate(parts)])
+    return Runs(drawn, np.empty((0, 0)), fates, dropped, truth, _end_to_end(truths), every)
 
 
 def _end_to_end(parts: list[np.ndarray]) -> list[slice]:

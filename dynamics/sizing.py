@@ -59,8 +59,10 @@ def matrix_weights(architecture: type[Architecture], size: Size) -> int:
     return int(sum(np.prod(shape) for shape in shapes if len(shape) > 1))
 
 
-def choose(spec: TrainSpec, n_observed: int, at: str = "/params") -> Sizing:
+def choose(spec: TrainSpec, n_observed: int, at: str = "/params", dimension: int | None = None) -> Sizing:
     """The map for `n_observed` embedded coordinates; `at` is where the specification lies in the request.
+
+    `dimension`: latent units that the data ask for, where they tell; taken for a map that is read out by an affine observation.
 
     Raises InvalidParameters, with pointers, for what the architecture does not have or cannot be.
     """
@@ -68,7 +70,7 @@ def choose(spec: TrainSpec, n_observed: int, at: str = "/params") -> Sizing:
     name = _architecture(spec, why)
     architecture = ARCHITECTURES[name]
     observation = _observation(spec, architecture, n_observed, why, at)
-    latent = _latent_dim(spec, architecture, n_observed, observation, why, at)
+    latent = _latent_dim(spec, architecture, n_observed, observation, why, at, dimension)
     size = Size(
         latent,
         _hidden_dim(spec, architecture, latent, n_observed, observation, why, at),
@@ -107,6 +109,9 @@ def _observation(
     if architecture.squashed:
         why["observation"] = f"the units of {architecture.name} stay within (-1, 1)"
         return "affine"
+    if spec.counted_channels:
+        why["observation"] = "counts and classes are read out by a generalised linear model"
+        return "affine"
     if n_observed > MAX_IDENTITY_COORDINATES:
         why["observation"] = f"{n_observed} observed coordinates are read out from a smaller latent space"
         return "affine"
@@ -118,7 +123,13 @@ def _observation(
 
 
 def _latent_dim(
-    spec: TrainSpec, architecture: type[Architecture], n_observed: int, observation: str, why: dict[str, str], at: str
+    spec: TrainSpec,
+    architecture: type[Architecture],
+    n_observed: int,
+    observation: str,
+    why: dict[str, str],
+    at: str,
+    dimension: int | None,
 ) -> int:
     asked = spec.latent_dim
     if asked != "auto":
@@ -141,6 +152,9 @@ def _latent_dim(
     if observation == "identity":
         why["latent_dim"] = "one latent unit per observed coordinate"
         return n_observed
+    if dimension is not None:
+        why["latent_dim"] = "principal directions of what stands for the channels, at least 3 and the Gaussian channels"
+        return min(AFFINE_LATENT_DIM, dimension)
     why["latent_dim"] = f"at most {AFFINE_LATENT_DIM} units suffice for {n_observed} correlated coordinates"
     return min(AFFINE_LATENT_DIM, n_observed)
 

@@ -23,9 +23,26 @@ def equations(model: TrainedModel) -> list[str]:
     written = (model.map.__doc__ or "").splitlines()[0].rstrip(".")
     found = [written if model.inputs is None else f"{written}, and + C s~_t with s~ = (s - mean) / std of the inputs"]
     found.append(_OBSERVED[model.observation_kind] + (" + J r~_t" if model.nuisance is not None else ""))
+    if model.readouts is not None:
+        return [*found, *_read_out(model)]
     lags = ", ".join(f"x_(t-{lag})" if lag else "x_t" for lag in model.lags)
     found.append(f"x~_t = ([{lags}] - mean) / std, channel by channel; dt = {model.dt:g} {model.time_unit}".rstrip())
     return found
+
+
+_DISTRIBUTIONS = {
+    "gaussian": "(x_t - mean) / std is x~_t",
+    "poisson": "x_t is Poisson of the rate exp(o + s x~_t)",
+    "ordinal": "P(x_t among the first j classes) = 1 / (1 + exp(o + s x~_t - c_j))",
+    "categorical": "P(x_t = class j) in proportion to exp(o_j + s_j x~_j,t), 1 for the first class",
+}
+
+
+def _read_out(model: TrainedModel) -> list[str]:
+    """Each channel with the number of its first coordinate of x~."""
+    assert model.readouts is not None
+    pairs = zip(model.channels, model.readouts.channels, strict=True)
+    return [f"{name} (coordinate {c.first} of x~): {_DISTRIBUTIONS[c.kind]}" for name, c in pairs]
 
 
 def card(document: dict[str, Any], model: TrainedModel, weights: bytes, data: dict[str, Any] | None) -> dict[str, Any]:

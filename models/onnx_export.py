@@ -194,6 +194,10 @@ def _checked(model: TrainedModel) -> TrainedModel:
         raise CannotExport(
             f"The model has a map for each recording, and a graph holds one: name a recording of {names}."
         )
+    if model.readouts is not None:
+        raise CannotExport(
+            "A model with channels of counts or classes has no ONNX graph: what it shows is drawn, not computed."
+        )
     return model.as_float64()
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from models.base import ARCHITECTURES, Architecture, Size
 from models.families import Family
 from models.filters import Filter
-from models.trained import DRIVEN_FORMAT, FAMILY_FORMAT, FILTERED_FORMAT, FORMATS, TrainedModel
+from models.trained import COUNTED_FORMAT, DRIVEN_FORMAT, FAMILY_FORMAT, FILTERED_FORMAT, FORMATS, TrainedModel
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_COORDINATES = 4096  # channels times lags, and inputs
@@ -112,6 +112,8 @@ def _described(metadata: Any) -> dict[str, Any]:
     if not isinstance(described, dict):
         raise InvalidModel("The header says nothing under `attractor`: the file was not written by this service.")
     form = described.get("format")
+    if form == COUNTED_FORMAT:
+        raise InvalidModel("Models with channels of counts or classes cannot be imported yet.")
     if form not in FORMATS:
         raise InvalidModel(f"The format {str(form)[:40]!r} is not known; {', '.join(FORMATS)} are.")
     if described.get("architecture") not in ARCHITECTURES:

@@ -10,9 +10,11 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from domain.errors import ErrorItem, InvalidParameters
 from models.base import ARCHITECTURES, Architecture, Size
 from models.families import Family
 from models.filters import Filter, convolve
+from models.readouts import Channel, Readouts
 
 FORMAT = "attractor-model/1"
 DRIVEN_FORMAT = "attractor-model/2"  # has inputs: a reader of format 1 would run it as if it had none
@@ -20,7 +22,10 @@ FILTERED_FORMAT = "attractor-model/3"  # has a kernel or nuisance, which readers
 FAMILY_FORMAT = (
     "attractor-model/4"  # a map for each recording, of which readers of the others would run the common part
 )
-FORMATS = (FORMAT, DRIVEN_FORMAT, FILTERED_FORMAT, FAMILY_FORMAT)
+COUNTED_FORMAT = (
+    "attractor-model/5"  # has channels of counts or classes, which readers of the others would take for numbers
+)
+FORMATS = (FORMAT, DRIVEN_FORMAT, FILTERED_FORMAT, FAMILY_FORMAT, COUNTED_FORMAT)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class TrainedModel:
     many units R are read (`Architecture.read_units`: all but the memory cells of the LSTM). The other units start at
     zero; for the identity with M > N_e they start at L0 x~ (learned). With nuisance J r~_t is added to what is observed.
     Convolutional: x~_t = B (h * z)_t + b; `encode` then takes a deconvolved row, and `observe` a convolved state.
+    With read-outs, of channels of counts or classes, rows are theirs (`models.readouts`), N_e their number of coordinates: `observe` gives the linear
+    predictors, standardised, and `encode` takes the signal that stands for the rows.
     """
 
     architecture: str
@@ -104,6 +111,7 @@ class TrainedModel:
     nuisance: Nuisance | None = None  # None: there is none
     filter: Filter | None = None  # None: states are seen as they are
     family: Family | None = None  # None: one map; else `params` are those of the mean vector, see `of`
+    readouts: Readouts | None = None  # None: all channels are Gaussian
 
     def of(self, recording: str | int | np.ndarray) -> TrainedModel:
         """The model of one recording of the family, by name, number or vector; KeyError for a name that is not there.
@@ -155,8 +163,15 @@ class TrainedModel:
         return {} if self.family is None else dict(zip(self.family.names, self.family.vectors.tolist(), strict=True))
 
     @property
+    def counted_channels(self) -> list[str]:
+        """Those of counts or classes."""
+        return [] if self.readouts is None else [self.channels[i] for i, _ in self.readouts.others]
+
+    @property
     def n_observed(self) -> int:
         """N_e, coordinates of the embedded observation."""
+        if self.readouts is not None:
+            return self.readouts.n_coordinates
         return len(self.channels) * len(self.lags)
 
     @property
@@ -189,11 +204,19 @@ class TrainedModel:
 
     @property
     def context_steps(self) -> int:
-        """Rows of the series that a run is started from: the largest lag and the present row, or two kernels."""
+        """Rows of the series that a run is started from: the largest lag and the present row, two kernels, or what a signal is made of."""
+        if self.readouts is not None:
+            return self.readouts.context_steps
         return self.lags[-1] + 1 if self.filter is None else self.filter.context_steps
 
     def observation_document(self) -> dict[str, Any]:
         """What a reader of the model's document is told of its observation."""
+        if self.readouts is not None:
+            return {
+                "kind": self.observation_kind,
+                "channel_distributions": {self.channels[i]: c.document() for i, c in self.readouts.others},
+                "context_steps": self.context_steps,
+            }
         if self.filter is None:
             return {"kind": self.observation_kind}
         left, right = self.filter.cut
@@ -207,12 +230,21 @@ class TrainedModel:
 
     @property
     def reading_std(self) -> np.ndarray:
-        """Noise with which observations are read (N_e,), standardised: what the deconvolution reckoned with, or the measurement's."""
+        """Noise with which observations are read (N_e,), standardised: what the deconvolution reckoned with, or the measurement's.
+
+        Counts and classes have none: they are drawn.
+        """
+        if self.readouts is not None:
+            read = np.zeros_like(self.measurement_std)
+            read[self.readouts.gaussian] = self.measurement_std[self.readouts.gaussian]
+            return read
         return self.measurement_std if self.filter is None else self.filter.noise_std
 
     @property
     def context_rows(self) -> int:
         """Embedded rows that `launch` takes."""
+        if self.readouts is not None:
+            return self.readouts.context_steps
         return 1 if self.filter is None else self.filter.context_steps
 
     @property
@@ -226,7 +258,12 @@ class TrainedModel:
         return 0 if self.filter is None else self.filter.cut[1]
 
     def embed(self, series: np.ndarray) -> np.ndarray:
-        """Standardise and delay-embed a series without gaps: (T, N) -> (T - lags[-1], N_e)."""
+        """Standardise and delay-embed a series without gaps: (T, N) -> (T - lags[-1], N_e).
+
+        Raises InvalidParameters where a channel of counts or classes holds something else.
+        """
+        if self.readouts is not None:
+            return self._rows(np.asarray(series, float))
         return embed((np.asarray(series, float) - self.mean) / self.std, self.lags)
 
     def clean(self, embedded: np.ndarray, nuisance: np.ndarray | None) -> np.ndarray:
@@ -237,11 +274,58 @@ class TrainedModel:
             raise ValueError(f"the observations hold {', '.join(self.nuisance.channels)}: their values are needed")
         return embedded - nuisance @ self.observation["J"].T
 
+    def _rows(self, series: np.ndarray) -> np.ndarray:
+        assert self.readouts is not None
+        if (wrong := self.uncounted(series)) is not None:
+            row, _, detail = wrong
+            detail = detail.format(at=f"row {row}")
+            raise InvalidParameters(detail, [ErrorItem(rows=[row], detail=detail)])
+        return self.readouts.rows((series - self.mean) / self.std)
+
+    def uncounted(self, series: np.ndarray) -> tuple[int, int, str] | None:
+        """The first value of channels of counts or classes that is none: row, column, and what is wrong, with {at} for the row; None."""
+        assert self.readouts is not None
+        wrong = self.readouts.wrong(series)
+        if wrong is None:
+            return None
+        row, column = wrong
+        channel, name = self.readouts.channels[column], self.channels[column].replace("{", "{{").replace("}", "}}")
+        needed = "integers from 0" if channel.kind == "poisson" else ", ".join(f"{v:g}" for v in channel.levels)
+        return (
+            row,
+            column,
+            f"The value {series[row, column]:g} of {name} in {{at}} is none that the model knows: {channel.kind}, {needed}.",
+        )
+
+    def signals(self, embedded: np.ndarray) -> np.ndarray:
+        """What states are read from and forced to, of a series without gaps or a kernel: (T, N_e) -> (T, N_e)."""
+        return embedded if self.readouts is None else self.readouts.signals(embedded)
+
+    def recorded(self, observed: np.ndarray, seed: int) -> np.ndarray:
+        """Observations (T, ..., N_e) as signals of what would be recorded: with counts and classes drawn, and smoothed as in data."""
+        if self.readouts is None:
+            return observed
+        rows = self.readouts.draw(observed, self.thresholds, np.random.default_rng(seed))
+        flat = rows.reshape(len(rows), -1, rows.shape[-1])
+        found = np.stack([self.readouts.signals(flat[:, i]) for i in range(flat.shape[1])], axis=1).reshape(rows.shape)
+        return np.where(np.isfinite(observed), found, np.nan)
+
+    @property
+    def gaussian(self) -> np.ndarray:
+        """Coordinates of the observation that are compared by their distance, (G,): those of Gaussian channels."""
+        return np.arange(self.n_observed) if self.readouts is None else self.readouts.gaussian
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        return self.observation.get("thresholds")
+
     def launch(self, contexts: np.ndarray) -> np.ndarray:
         """States that cleaned contexts (..., C, N_e) end with, the last of them `lead` steps before their last row: (L, ..., M).
 
         L is the kernel's length, or 1: what the observations of the following steps depend on.
         """
+        if self.readouts is not None:
+            return self.encode(self.readouts.last_signal(contexts))[None]
         if self.filter is None:
             return self.encode(contexts[..., -1, :])[None]
         rows = self.filter.histories(contexts)
@@ -271,8 +355,16 @@ class TrainedModel:
         return z[..., : self.n_observed]
 
     def to_units(self, embedded: np.ndarray) -> np.ndarray:
-        """The channels at lag 0 in the series' own units: (..., N_e) -> (..., N)."""
+        """The channels at lag 0 in the series' own units: (..., N_e) -> (..., N); of counts and classes what is expected."""
+        if self.readouts is not None:
+            return self.readouts.means(embedded, self.thresholds) * self.std + self.mean
         return embedded[..., : len(self.channels)] * self.std + self.mean
+
+    def values(self, embedded: np.ndarray) -> np.ndarray:
+        """Inverse of `embed` at lag 0: rows (T, N_e) -> what was recorded, own units (T, N)."""
+        if self.readouts is not None:
+            return self.readouts.values(embedded) * self.std + self.mean
+        return self.to_units(embedded)
 
     def step(self, z: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
         """F(z) + C s: states (..., M), standardised inputs (..., K) -> (..., M).
@@ -361,6 +453,9 @@ class TrainedModel:
             tensors |= {f"inputs.{k}": np.ascontiguousarray(v) for k, v in named.items() if v is not None}
         if self.nuisance is not None or self.filter is not None:
             header |= {"format": FILTERED_FORMAT, "nuisance_channels": self.nuisance_channels}
+        if self.readouts is not None:
+            header |= {"format": COUNTED_FORMAT, "readouts": self.readouts.header()}
+            tensors |= {"readout.offset": self.readouts.offset, "readout.scale": self.readouts.scale}
         if self.family is not None:
             header |= {"format": FAMILY_FORMAT, "recordings": self.family.names}
             tensors |= {f"direction.{k}": np.ascontiguousarray(v) for k, v in self.family.directions.items()}
@@ -391,7 +486,7 @@ class TrainedModel:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         series, inputs, nuisance, filtering = (part(f"{p}.") for p in ("series", "inputs", "nuisance", "filter"))
-        directions = part("direction.")
+        directions, readout = part("direction."), part("readout.")
         cut = tuple(int(rows) for rows in filtering.pop("cut", ()))
         return cls(
             architecture=header["architecture"],
@@ -412,6 +507,7 @@ class TrainedModel:
             nuisance=Nuisance(channels=header["nuisance_channels"], **nuisance) if nuisance else None,
             filter=Filter(cut=cut, **filtering) if filtering else None,  # type: ignore[arg-type]
             family=Family(header["recordings"], tensors["family.vectors"], directions) if directions else None,
+            readouts=Readouts([Channel(**c) for c in header["readouts"]], **readout) if readout else None,
         )
 
 

@@ -11,8 +11,9 @@ export function tableFiles(href, name) {
   return el("span.inline.tight", {}, TABLES.map((format) => downloadLink("a", `${href}?format=${format}`, `${name}.${format}`, format.toUpperCase())));
 }
 
-/** The ONNX graphs that are made when they are asked for: of a model with a map for each recording those of the first. */
-function graphsOf({ id, recordings }) {
+/** The ONNX graphs that are made when they are asked for: of a model with a map for each recording those of the first; one with counts or classes has none. */
+function graphsOf({ id, recordings, observation }) {
+  if (observation.channel_distributions) return [];
   const first = recordings?.[0]?.name;
   const [query, of] = first === undefined ? ["", ""] : [`?recording=${encodeURIComponent(first)}`, ` of ${first}`];
   return ["model.onnx", "encoder.onnx"].map((name) => [`/v1/models/${id}/artifacts/${name}${query}`, `${name}${of}`, name]);

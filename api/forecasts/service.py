@@ -209,11 +209,19 @@ def _keep(services: Services, tenant: str, model: LoadedModel, source: _Source, 
 
 
 def columns(document: dict[str, Any]) -> dict[str, np.ndarray]:
-    """`time`, then `NAME_median` and `NAME_qP` of every channel, each (horizon_steps,)."""
+    """`time`, then `NAME_median` and `NAME_qP` of every channel, each (horizon_steps,).
+
+    Of counts also `NAME_mean`, of classes `NAME_is_VALUE`, the probability of each.
+    """
     table = {"time": np.array(document["time"], dtype=np.float64)}
     parts = {"median": document["median"], **{f"q{p}": q for p, q in document["quantiles"].items()}}
     arrays = {name: np.array(values, dtype=np.float64) for name, values in parts.items()}
     for i, channel in enumerate(document["channels"]):
         for name, values in arrays.items():
             table[f"{channel}_{name}"] = values[:, i]
+    for channel, found in (document.get("counted_channels") or {}).items():
+        if found["mean"] is not None:
+            table[f"{channel}_mean"] = np.array(found["mean"], dtype=np.float64)
+        for k, value in enumerate(found["classes"] or ()):
+            table[f"{channel}_is_{value:g}"] = np.array([row[k] for row in found["probabilities"]], dtype=np.float64)
     return table

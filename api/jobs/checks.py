@@ -28,10 +28,12 @@ from domain.specs import (
     TrainJob,
     TrainSpec,
 )
+from dynamics.distributions import check_trained, declared, n_coordinates
 from dynamics.input_channels import separate
 from dynamics.observation_kernels import checked_kernel
 from dynamics.partition import partition
 from dynamics.sizing import choose
+from models.readouts import Channel
 from store import companions, results, series
 from store.tables import AnalysisRow, SeriesRow
 
@@ -57,7 +59,9 @@ def check(services: Services, tenant: str, request: JobRequest) -> None:
             found = companions.for_training(session, row, request, tenant=tenant)
             spec, channels = companions.included(spec, found), [*channels, *(n for c in found for n in c.channels)]
         if isinstance(request, TrainJob) and request.analysis_id is not None:
-            _check_analysis(session, tenant, request.analysis_id, row, _observed(channels, spec, at))
+            observed = _observed(channels, spec, at)
+            analysed = [name for name in observed if name not in spec.counted_channels] or observed
+            _check_analysis(session, tenant, request.analysis_id, row, analysed)
     _check_length(row)
     if isinstance(request, LyapunovJob):
         _check_lyapunov(row, request.params, "/params")
@@ -65,7 +69,7 @@ def check(services: Services, tenant: str, request: JobRequest) -> None:
     if isinstance(request, ReconstructJob):
         _check_lyapunov(row, request.params.lyapunov, "/params/lyapunov")
         _check_evaluate(row, request.params.evaluate, "/params/evaluate")
-    _check_train(row, channels, spec, at)
+    _check_train(services, row, channels, spec, at)
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
@@ -143,7 +147,7 @@ def _observed(channels: Sequence[str], spec: TrainSpec, at: str) -> list[str]:
     return [channels[c] for c in columns]
 
 
-def _check_train(row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: str) -> None:
+def _check_train(services: Services, row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: str) -> None:
     observed = _observed(channels, spec, at)
     profile = SeriesProfile.model_validate(row.profile)
     if spec.recording_dim and len(profile.recordings) < 2:
@@ -175,7 +179,24 @@ def _check_train(row: SeriesRow, channels: Sequence[str], spec: TrainSpec, at: s
             f"({training} steps)."
         )
         raise _wrong(f"{at}/regularization/smoothing", detail)
-    choose(spec, len(observed) * len(lags), at)
+    counted = _check_counted(services, row, observed, spec, at)
+    choose(spec, n_coordinates(counted) if counted else len(observed) * len(lags), at)
+
+
+def _check_counted(services: Services, row: SeriesRow, observed: list[str], spec: TrainSpec, at: str) -> list[Channel]:
+    """The observed channels, where some are declared to hold counts or classes: that they do, in all rows and in those that train."""
+    if not spec.channel_distributions:
+        return []
+    segments = series.load_segments(services.blobs, row, observed)
+    found = declared(spec, observed, segments, at)
+    if found:
+        profile = SeriesProfile.model_validate(row.profile)
+        parts = partition([(s.start, s.stop) for s in profile.segments], spec, profile.recordings)
+        held = [
+            (a, values[max(0, a - first) : max(0, b - first)]) for a, b in parts.train for first, values in segments
+        ]
+        check_trained(found, observed, [(a, values) for a, values in held if len(values)], at)
+    return found
 
 
 def _check_evaluate(row: SeriesRow, spec: EvaluateSpec, at: str) -> None:

@@ -12,8 +12,11 @@ a_t = alpha: generalised forcing (Hess et al. 2023, eq. 7); a_t = 1 at some t, e
 a_t = 0: none. Identity observation: the first N units are forced, the others start at L0 x_0. Affine: the first R units are
 read, encode(x) = [B^+ (x - b), 0] forces all of them, and the gradient through B^+ is part of the result.
 
-theta = [map | C (M, K) | L0 (M - N, N) | J (N, P)] or [map | C | B (N, R), b (N) | J]. Arrays are flat, sixteen sequences innermost:
-x (T+1, N, 16).
+Of channels that are not Gaussian observe(z_t) is the linear predictor, and twice the negative log-likelihood of x_t is taken in place of
+the squared error: `likelihoods`. The signal then is what stands for them (`models.readouts`).
+
+theta = [map | C (M, K) | L0 (M - N, N) | J (N, P) | thresholds] or [map | C | B (N, R), b (N) | J | thresholds]. Arrays are flat, sixteen
+sequences innermost: x (T+1, N, 16).
 """
 
 from __future__ import annotations
@@ -37,8 +40,10 @@ from dynamics.kernels.lanes import (
     mul,
     sub,
 )
+from dynamics.kernels.likelihoods import begin_thresholds, columns, end_thresholds, judge_counted, table, weight
 from dynamics.kernels.pseudo_inverse import pseudo_inverse, pseudo_inverse_gradient
 from models.base import Size
+from models.readouts import Readouts
 
 # Steps whose parameter gradients are gathered at once. Sixteen partial sums a parameter are loaded and stored once a chunk and
 # want their tape in the nearest cache; gradients that are added up over the lanes want long chunks.
@@ -90,6 +95,15 @@ class Buffers(NamedTuple):
     inverse: np.ndarray  # (R, N) B^+, flat
     shift: np.ndarray  # (R,) -B^+ b
     matrix: np.ndarray  # (N, R) B in float64, affine observation only
+    links: np.ndarray  # (channels that are not Gaussian, 4): `likelihoods.table`
+    link_offset: np.ndarray  # (N,), as are the following: `likelihoods.columns`
+    link_scale: np.ndarray
+    link_cap: np.ndarray
+    squared: np.ndarray
+    link_weight: np.ndarray  # (1,) `likelihoods.weight`
+    cuts: np.ndarray  # (C,) thresholds of ordinal channels
+    cuts_gradient: np.ndarray  # (C,)
+    link_loss: np.ndarray  # (16,) losses of channels that are not Gaussian
     strength: np.ndarray  # (T+1,) a_t
     weight: np.ndarray  # (16,) 0 for lanes that only fill up the group
 
@@ -116,7 +130,12 @@ def make_sizes(
 
 
 def make_buffers(
-    tag: maps.MapTag, sizes: Sizes, dtype: type, apart: bool, kernel: list[float] | None = None
+    tag: maps.MapTag,
+    sizes: Sizes,
+    dtype: type,
+    apart: bool,
+    kernel: list[float] | None = None,
+    readouts: Readouts | None = None,
 ) -> Buffers:
     """`apart`: whether the teacher says anything else than the targets."""
     n, m, rows, read = sizes.observed, sizes.map.latent, sizes.steps + 1, sizes.read if sizes.affine else 0
@@ -126,6 +145,8 @@ def make_buffers(
         return aligned(int(np.prod(shape)) * LANES, dtype)
 
     x = lanes(rows, n)
+    offset, scale, cap, squared = columns(readouts, n, dtype)
+    n_thresholds = readouts.n_thresholds if readouts else 0
     return Buffers(
         x=x,
         given=lanes(rows, n) if apart else x,
@@ -151,6 +172,15 @@ def make_buffers(
         inverse=np.zeros(read * n, dtype),
         shift=np.zeros(read, dtype),
         matrix=np.zeros((n, read)),
+        links=table(readouts),
+        link_offset=offset,
+        link_scale=scale,
+        link_cap=cap,
+        squared=squared,
+        link_weight=np.full(1, weight(readouts) if readouts else 1, dtype),
+        cuts=np.zeros(n_thresholds, dtype),
+        cuts_gradient=np.zeros(n_thresholds, dtype),
+        link_loss=np.zeros(LANES, dtype),
         strength=np.zeros(rows, dtype),
         weight=aligned(LANES, dtype),
     )
@@ -167,6 +197,12 @@ def _contamination(sizes):
     """Where J begins."""
     n, read = sizes.observed, sizes.read
     return _observation(sizes) + (n * read + n if sizes.affine else (sizes.map.latent - n) * n)
+
+
+@device
+def _thresholds(sizes):
+    """Where the parameters of the thresholds begin."""
+    return _contamination(sizes) + sizes.observed * sizes.nuisance
 
 
 @device
@@ -227,7 +263,7 @@ def _force(sizes, w, t):
 
 @device
 def _judge(theta, sizes, w, t, scale):
-    """Squared error of what is observed of z_t, summed over coordinates; leaves its gradient in `error`."""
+    """Squared error of what is observed of z_t, summed over Gaussian coordinates; leaves the gradient of all in `error`."""
     n, m = sizes.observed, sizes.map.latent
     factor = mul(fill(scale), lanes_load(w.weight, 0))
     total = sub(factor, factor)
@@ -244,7 +280,11 @@ def _judge(theta, sizes, w, t, scale):
     if sizes.nuisance > 0:
         p = sizes.nuisance
         dense.product(theta, _contamination(sizes), n, p, w.nuisance, t * p * LANES, w.error, t * n * LANES)
+    if len(w.links) > 0:
+        judge_counted(w, n, t, scale)
     for k in range(n):
+        if len(w.links) > 0 and not w.squared[k]:
+            continue
         at = (t * n + k) * LANES
         value = lanes_load(w.error, at)
         difference = sub(value, lanes_load(w.x, at))
@@ -256,11 +296,12 @@ def _judge(theta, sizes, w, t, scale):
 
 @device
 def forward(tag, theta, sizes, w, steps, scale):
-    """Run sequences of `steps` steps under forcing; the sum of scale * weight * squared error, over the group."""
+    """Run sequences of `steps` steps under forcing; the sum of scale * weight * squared error (or twice the log-likelihood), over the group."""
     m = sizes.map.latent
     width, inputs, memory = m * LANES, sizes.inputs * LANES, sizes.memory * LANES
     _first_state(theta, sizes, w)
     total = sub(lanes_load(w.weight, 0), lanes_load(w.weight, 0))
+    lanes_store(w.link_loss, 0, total)
     for t in range(1, steps + 1):
         maps.step(tag, theta, sizes.map, w.forced, (t - 1) * width, w.free, t * width, w.memory, (t - 1) * memory)
         if inputs > 0:
@@ -273,7 +314,7 @@ def forward(tag, theta, sizes, w, steps, scale):
         slide(w.turned, sizes.taps, w.free, 1 - sizes.taps, w.shown, sizes.taps, steps + 1, sizes.read, m)
         for t in range(sizes.taps, steps + 1):
             total = add(total, _judge(theta, sizes, w, t, scale))
-    return lanes_sum(total)
+    return lanes_sum(add(total, lanes_load(w.link_loss, 0)))
 
 
 @device
@@ -387,6 +428,7 @@ def begin_gradient(theta, sizes, w, gradient):
         gradient[i] = 0
     for i in range(len(w.partial)):
         w.partial[i] = 0
+    begin_thresholds(theta, _thresholds(sizes), w)
     if sizes.affine:
         n, read, matrix = sizes.observed, sizes.read, _observation(sizes)
         for i in range(n * read):
@@ -410,6 +452,7 @@ def end_gradient(tag, theta, sizes, w, gradient):
     if tag.gradient_lanes > 1:
         for p in range(sizes.map_parameters):
             gradient[p] = lanes_sum(lanes_load(w.partial, p * LANES))
+    end_thresholds(theta, _thresholds(sizes), w, gradient)
     if sizes.affine:
         n, read, matrix = sizes.observed, sizes.read, _observation(sizes)
         offset = matrix + n * read

@@ -37,7 +37,7 @@ def prediction_error(
     (T_i, N_e), `inputs` the standardised inputs of the same rows, (T_i, K), which a driven model is told: it is asked for
     x, not for its inputs. `scale` s (N_e,) is the segments' std unless given, so that predicting the mean scores 1. `persistence` among the parameters is
     what x^_{t+n} = x_t scores. Source: Koppe et al. 2019; Hess et al. 2023. It says nothing about the attractor: runs that
-    later collapse can score perfectly.
+    later collapse can score perfectly. Channels of counts and classes are left out: see `predictive_likelihoods`.
     """
     variant = f"mse-{n_steps}"
     pooled = np.concatenate(segments)
@@ -46,11 +46,15 @@ def prediction_error(
     starts = start_rows(segments, n_steps, most if max_starts is None else min(most, max_starts), first)
     if not starts.size:
         return Measure(reason=f"no segment has more than {n_steps} steps{_after_context(model)}", variant=variant)
-    scale = measured(segments, lead_in).std(axis=0) if scale is None else scale
+    compared = model.gaussian
+    if not len(compared):
+        return Measure(reason="no channel is Gaussian: see counted_channels", variant=variant)
+    scale = (measured(segments, lead_in).std(axis=0) if scale is None else scale)[compared]
     if (constant := np.flatnonzero(scale == 0)).size:
         return Measure(reason=f"coordinate {constant[0]} of the true series does not vary", variant=variant)
     squares, persistence, diverged = 0.0, 0.0, 0
     for x0, truth, predicted in predictions(model, pooled, starts, n_steps, free_run, reporter, driving(inputs)):
+        x0, truth, predicted = x0[..., compared], truth[..., compared], predicted[..., compared]
         error = _mean_square((predicted[-1] - truth[-1]) / scale)
         diverged += int(np.sum(~np.isfinite(error)))
         squares += float(error[np.isfinite(error)].sum())

@@ -30,20 +30,24 @@ def valid_prediction_time(
     are evenly spaced over the segments, each followed for `window_steps`. Times in units of `dt`; in Lyapunov times
     multiplied by `lambda_max` (per time unit). The first threshold is the answer, the others come under `also`.
     Source: Vlachas et al. 2020, Neural Networks 126, 191 (NRMSE); Pathak et al. 2018 with e > 0.4.
-    Starts still below the threshold at the window's end are censored: a quartile that falls on them is null.
+    Starts still below the threshold at the window's end are censored: a quartile that falls on them is null. Gaussian channels alone count.
     """
     starts = start_rows(segments, window_steps, max_starts, first_rows(model, segments, lead_in))
     pooled = np.concatenate(segments)
     if not starts.size:
         reason = f"no segment has more than {window_steps} steps"
         return ValidPredictionTime(threshold=thresholds[0], unit=model.time_unit, reason=reason)
-    scale = measured(segments, lead_in).std(axis=0)
+    compared = model.gaussian
+    if not len(compared):
+        reason = "no channel is Gaussian: see counted_channels"
+        return ValidPredictionTime(threshold=thresholds[0], unit=model.time_unit, reason=reason)
+    scale = measured(segments, lead_in).std(axis=0)[compared]
     if (constant := np.flatnonzero(scale == 0)).size:
         reason = f"coordinate {constant[0]} of the true series does not vary"
         return ValidPredictionTime(threshold=thresholds[0], unit=model.time_unit, reason=reason)
     errors = np.concatenate(
         [
-            _normalised_error(predicted, truth, scale)
+            _normalised_error(predicted[..., compared], truth[..., compared], scale)
             for _, truth, predicted in predictions(
                 model, pooled, starts, window_steps, free_run, reporter, driving(inputs)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from dynamics.training.settings import Settings
 from dynamics.training.smoothing import smooth
 from dynamics.training.split import Segments, Split
 from models.filters import Filter
+from models.readouts import Readouts
 from models.trained import embed
 
 
@@ -28,7 +29,7 @@ class TrainingData:
     """Rows t of `series` and `inputs`, and of the lists of parts, belong together: s_t drives the step that leads to x_t.
 
     Signals are what states are read from, by forcing and at the start of runs: the series less its nuisance, its kernel undone.
-    Without nuisance and kernel they are the series.
+    Without nuisance and kernel they are the series, where all channels are Gaussian; counts and classes have smoothed ones that stand for them.
     """
 
     mean: np.ndarray  # (N,)
@@ -53,6 +54,7 @@ class TrainingData:
     contamination: np.ndarray  # J (N_e, P) by least squares, where training begins
     scale: np.ndarray | None  # (N_e,) unit of `series` and `signal` where the loss is of hidden states, else None
     filter: Filter | None  # of a convolutional observation
+    readouts: Readouts | None = None  # of channels that are not Gaussian; `series` and `train` then hold their rows
     owners: np.ndarray = field(default_factory=_nothing)  # (rows,) of a family: the recording of each row, -1 for none
     train_owners: list[int] = field(default_factory=list)
     validation_owners: list[int] = field(default_factory=list)
@@ -79,29 +81,38 @@ class TrainingData:
 
 
 def prepare(
-    parts: Split, settings: Settings, channels: list[str], recordings: Sequence[Recording] = ()
+    parts: Split,
+    settings: Settings,
+    channels: list[str],
+    recordings: Sequence[Recording] = (),
+    readouts: Readouts | None = None,
 ) -> TrainingData:
-    """`channels`: all of them, in the order of the columns; `recordings`: for a family of maps.
+    """`channels`: all of them, in the order of the columns; `recordings`: for a family of maps; `readouts` of the observed channels.
 
     Raises ConstantSeries for a channel that does not vary in training.
     """
     columns = separate(channels, settings.input_channels, settings.nuisance_channels)
     seen, driven, contaminated = (parts.select(chosen) for chosen in columns)
     mean, std = _scale(seen.train, [channels[c] for c in columns.observed], settings.standardize)
+    if readouts is not None:  # counts and classes stay as they are
+        counted = [i for i, _ in readouts.others]
+        mean[counted], std[counted] = 0.0, 1.0
     input_mean, input_std = _scale(driven.train, [channels[c] for c in columns.inputs], True)
     nuisance_mean, nuisance_std = _scale(contaminated.train, [channels[c] for c in columns.nuisance], True)
     lags = settings.lags
 
     def embedded(segments: Segments) -> list[np.ndarray]:
+        if readouts is not None:
+            return [readouts.rows((part - mean) / std) for _, part in segments]
         return [embed((part - mean) / std, lags) for _, part in segments if len(part) > lags[-1]]
 
     def standardised(segments: Segments, mean: np.ndarray, std: np.ndarray) -> list[np.ndarray]:
         return [(part[lags[-1] :] - mean) / std for _, part in segments if len(part) > lags[-1]]
 
     def denoised(segments: Segments) -> Segments:
+        chosen = settings.smoothing if readouts is None else [settings.smoothing[c.first] for c in readouts.channels]
         return [
-            (first, np.stack([smooth(part[:, c], w) for c, w in enumerate(settings.smoothing)], axis=1))
-            for first, part in segments
+            (first, np.stack([smooth(part[:, c], w) for c, w in enumerate(chosen)], axis=1)) for first, part in segments
         ]
 
     train, train_inputs = embedded(seen.train), standardised(driven.train, input_mean, input_std)
@@ -117,8 +128,11 @@ def prepare(
     denoised_signals, signals, judged, filter = less(smoothed, train_nuisance), train, validation, None
     if settings.kernel:
         filter = estimate(np.array(settings.kernel), settings.deconvolution_noise, denoised_signals)
-        judged = _after_training(filter, seen, denoised_signals, judged)
+        judged = _after_training(filter.deconvolve, seen, denoised_signals, judged)
         signals = denoised_signals = [filter.deconvolve(part) for part in denoised_signals]
+    if readouts is not None:
+        judged = _after_training(readouts.signals, seen, train, validation)
+        denoised_signals, signals = ([readouts.signals(part) for part in rows] for rows in (smoothed, train))
     series, signal = np.concatenate(smoothed), np.concatenate(denoised_signals)
     scale, contaminating = None, np.concatenate(train_nuisance)
     if settings.kernel and settings.loss == "states":
@@ -133,7 +147,7 @@ def prepare(
         train=train,
         validation=validation,
         series=series,
-        starts=starts if settings.observation == "affine" else balanced(series, starts, settings.sequence_length),
+        starts=starts if settings.observation == "affine" else balanced(signal, starts, settings.sequence_length),
         input_mean=input_mean,
         input_std=input_std,
         train_inputs=train_inputs,
@@ -148,6 +162,7 @@ def prepare(
         contamination=contamination,
         scale=scale,
         filter=filter,
+        readouts=readouts,
         owners=np.repeat(np.array(train_owners, np.int64), [len(part) for part in train])
         if train_owners
         else _nothing(),
@@ -166,14 +181,14 @@ def _owners(segments: Segments, settings: Settings, recordings: Sequence[Recordi
 
 
 def _after_training(
-    filter: Filter, seen: Split, train: list[np.ndarray], validation: list[np.ndarray]
+    signals: Callable[[np.ndarray], np.ndarray], seen: Split, train: list[np.ndarray], validation: list[np.ndarray]
 ) -> list[np.ndarray]:
-    """Signals of the validation parts, deconvolved together with the training rows that they follow, if there are any."""
+    """Signals of the validation parts, made together with the training rows that they follow, if there are any."""
     ending = {first + len(part): k for k, (first, part) in enumerate(seen.train)}
     found = []
     for (first, _), part in zip(seen.validation, validation, strict=True):
         before = train[ending[first]] if first in ending else part[:0]
-        found.append(filter.deconvolve(np.concatenate([before, part]))[len(before) :])
+        found.append(signals(np.concatenate([before, part]))[len(before) :])
     return found
 
 

@@ -40,7 +40,9 @@ class CompiledEngine:
             nuisance=len(settings.nuisance_channels),
             taps=len(settings.loss_kernel),
         )
-        self.apart = bool(settings.noise > 0 or settings.loss_kernel or settings.nuisance_channels)
+        self.apart = bool(
+            settings.noise > 0 or settings.loss_kernel or settings.nuisance_channels or settings.distributions
+        )
         self.sampling = self._sampling()
 
     def _sampling(self) -> Sampling:
@@ -79,8 +81,11 @@ class CompiledEngine:
 
     def workspace(self, learner: Learner) -> tuple:
         """Scratch memory of one thread."""
-        buffers = make_buffers(self.tag, self.sizes, self.settings.dtype, self.apart, self.settings.loss_kernel)
-        return buffers, aligned(learner.theta.size, self.settings.dtype)
+        settings = self.settings
+        buffers = make_buffers(
+            self.tag, self.sizes, settings.dtype, self.apart, settings.loss_kernel, self.data.readouts
+        )
+        return buffers, aligned(learner.theta.size, settings.dtype)
 
     def advance(
         self,

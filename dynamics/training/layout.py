@@ -1,4 +1,4 @@
-"""The flat parameters theta = [map | C (M, K) | L0 (M - N, N), or B (N, R) and b (N) | J (N, P)] as named views, in numpy or torch.
+"""The flat parameters theta = [map | C (M, K) | L0 (M - N, N), or B (N, R) and b (N) | J (N, P) | thresholds] as named views, in numpy or torch.
 
 Of a family of maps, one for each of R recordings, theta goes on with the directions (p, P_map) in which the P_map parameters
 of the map may differ, and the vectors l (R, p): the map of recording r has the parameters map + l_r directions.
@@ -19,7 +19,9 @@ class Views(NamedTuple):
 
     map: dict[str, Any]
     coupling: Any  # C (M, K); None without inputs
-    observation: dict[str, Any]  # as in `TrainedModel`
+    observation: dict[
+        str, Any
+    ]  # as in `TrainedModel`, but for thresholds: [c_1, log (c_2 - c_1), ...] of each ordinal channel
 
 
 def views(settings: Settings, theta: Any, n_observed: int) -> Views:
@@ -34,8 +36,10 @@ def views(settings: Settings, theta: Any, n_observed: int) -> Views:
         params[name] = part.T if transposed else part
         start += math.prod(shape)
     coupling = theta[start : start + m * k].reshape(m, k) if k else None
-    rest = theta[start + m * k : len(theta) - n * p]
-    contamination = {"J": theta[len(theta) - n * p :].reshape(n, p)} if p else {}
+    end = len(theta) - sum(settings.thresholds)
+    rest = theta[start + m * k : end - n * p]
+    contamination = {"J": theta[end - n * p : end].reshape(n, p)} if p else {}
+    contamination |= {"thresholds": theta[end:]} if settings.thresholds else {}
     if settings.observation == "affine":
         read = architecture.read_units(m)
         return Views(params, coupling, {"B": rest[: n * read].reshape(n, read), "b": rest[n * read :]} | contamination)
@@ -47,7 +51,7 @@ def n_shared(settings: Settings, n_observed: int) -> int:
     architecture, size = ARCHITECTURES[settings.architecture], settings.size
     m, n = size.latent, n_observed
     observing = n * architecture.read_units(m) + n if settings.observation == "affine" else (m - n) * n
-    observing += n * len(settings.nuisance_channels)
+    observing += n * len(settings.nuisance_channels) + sum(settings.thresholds)
     return architecture.n_parameters(size) + m * len(settings.input_channels) + observing
 
 

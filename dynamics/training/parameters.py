@@ -14,6 +14,7 @@ from dynamics.training.layout import family_views, n_shared
 from dynamics.training.settings import Settings
 from models import ARCHITECTURES
 from models.families import Family
+from models.readouts import Channel, Readouts
 
 # Units within (-1, 1) hold data of variance one as numbers of this size, where tanh is nearly linear. Chosen on Lorenz-63: with
 # 0.5 two of two vanilla RNNs collapsed, none with this, and GRUs come closer.
@@ -28,10 +29,19 @@ class Parameters(NamedTuple):
 
 
 def initial(
-    settings: Settings, signal: np.ndarray, rng: np.random.Generator, contamination: np.ndarray | None = None
+    settings: Settings,
+    signal: np.ndarray,
+    rng: np.random.Generator,
+    contamination: np.ndarray | None = None,
+    readouts: Readouts | None = None,
 ) -> Parameters:
-    """Random map; an affine observation starts at the leading principal directions of the signal (T, N), J at `contamination`."""
+    """Random map; an affine observation starts at the leading principal directions of the signal (T, N), J at `contamination`.
+
+    Thresholds of ordinal channels start where they give each class its share over the training rows.
+    """
     nuisance = {} if contamination is None or not contamination.size else {"J": contamination}
+    if settings.thresholds and readouts is not None:
+        nuisance["thresholds"] = np.concatenate([_first_thresholds(readouts, c) for c in readouts.ordinal])
     architecture, size = ARCHITECTURES[settings.architecture], settings.size
     m, n, k = size.latent, signal.shape[1], len(settings.input_channels)
     params = architecture.init(rng, size)
@@ -44,6 +54,13 @@ def initial(
     if m > n:
         return Parameters(params, coupling, {"L0": rng.uniform(-1, 1, (m - n, n)) / np.sqrt(n)} | nuisance)
     return Parameters(params, coupling, nuisance)
+
+
+def _first_thresholds(readouts: Readouts, channel: Channel) -> np.ndarray:
+    """Logits of the cumulative shares, wider by what the predictor's own spread s adds to the logistic noise of std pi / sqrt 3."""
+    below = np.cumsum(channel.marginal)[:-1]
+    spread = readouts.scale[channel.first] * np.sqrt(3) / np.pi
+    return np.asarray(np.log(below / (1 - below)) * np.sqrt(1 + spread**2) + readouts.offset[channel.first])
 
 
 def _principal_directions(series: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
@@ -66,18 +83,24 @@ def _principal_directions(series: np.ndarray, m: int, rng: np.random.Generator) 
 
 def flatten(settings: Settings, parameters: Parameters) -> np.ndarray:
     flat = maps.pack(settings.architecture, parameters.map, settings.dtype)
-    rest = (parameters.coupling, *parameters.observation.values())
-    return np.concatenate([flat, *(np.asarray(v, settings.dtype).ravel() for v in rest)])
+    rest = (parameters.coupling, *(v for k, v in parameters.observation.items() if k != "thresholds"))
+    cuts = np.split(parameters.observation.get("thresholds", np.empty(0)), np.cumsum(settings.thresholds)[:-1])
+    free = [np.concatenate([c[:1], np.log(np.diff(c))]) for c in cuts]
+    return np.concatenate([flat, *(np.asarray(v, settings.dtype).ravel() for v in (*rest, *free))])
 
 
 def restore(settings: Settings, theta: np.ndarray, n_observed: int) -> Parameters:
     """Inverse of `flatten`; of a family the common parameters."""
     theta = theta[: n_shared(settings, n_observed)]
     m, n, k, p = settings.latent_dim, n_observed, len(settings.input_channels), len(settings.nuisance_channels)
+    end = len(theta) - sum(settings.thresholds)
     params = maps.unpack(settings.architecture, theta, settings.size)
     first = sum(a.size for a in params.values())
-    coupling, rest = theta[first : first + m * k].reshape(m, k).copy(), theta[first + m * k : len(theta) - n * p]
-    nuisance = {"J": theta[len(theta) - n * p :].reshape(n, p).copy()} if p else {}
+    coupling, rest = theta[first : first + m * k].reshape(m, k).copy(), theta[first + m * k : end - n * p]
+    nuisance = {"J": theta[end - n * p : end].reshape(n, p).copy()} if p else {}
+    if settings.thresholds:
+        free = np.split(theta[end:], np.cumsum(settings.thresholds)[:-1])
+        nuisance["thresholds"] = np.concatenate([np.cumsum(np.concatenate([c[:1], np.exp(c[1:])])) for c in free])
     if settings.observation == "affine":
         read = ARCHITECTURES[settings.architecture].read_units(m)
         observation = {"B": rest[: n * read].reshape(n, read).copy(), "b": rest[n * read :].copy()} | nuisance
@@ -88,7 +111,7 @@ def restore(settings: Settings, theta: np.ndarray, n_observed: int) -> Parameter
 def new_learner(settings: Settings, data: TrainingData, seed: int) -> Learner:
     """A run before its first update: everything random about it comes from `seed`."""
     rng = np.random.default_rng(seed)
-    first = initial(settings, data.signal, rng, data.contamination)
+    first = initial(settings, data.signal, rng, data.contamination, data.readouts)
     flat = flatten(settings, first)
     if settings.recording_dim:
         flat = np.concatenate([flat, _first_family(settings, first, rng)])

@@ -16,6 +16,7 @@ from dynamics.forcing import estimate_alpha
 from dynamics.kernels.adaptive import EVERY_UPDATES, GAMMA, SAMPLED_STEPS
 from dynamics.kernels.block import Learner
 from dynamics.kernels.lanes import LANES
+from dynamics.kernels.likelihoods import weight as counted_weight
 from dynamics.training.data import TrainingData
 from dynamics.training.layout import family_views, n_shared, views
 from dynamics.training.parameters import new_learner
@@ -23,6 +24,7 @@ from dynamics.training.regularization import pulls
 from dynamics.training.settings import Settings
 from dynamics.training.splitmix import SplitMix64
 from models import ARCHITECTURES
+from models.readouts import ORDINAL, POISSON, Readouts
 
 OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -30,7 +32,9 @@ OPTIMIZERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": tor
 class _Map:
     """Step, observation and its inverse for one value of theta; gradients flow through all of them."""
 
-    def __init__(self, settings: Settings, theta: torch.Tensor, n_observed: int) -> None:
+    def __init__(
+        self, settings: Settings, theta: torch.Tensor, n_observed: int, readouts: Readouts | None = None
+    ) -> None:
         self.architecture = ARCHITECTURES[settings.architecture]
         self.params, self.coupling, observation = views(settings, theta, n_observed)
         self.kernel, self.contamination = settings.loss_kernel, observation.get("J")
@@ -38,6 +42,7 @@ class _Map:
         self.n, self.m = n_observed, settings.latent_dim
         self.matrix, self.shift = observation.get("B"), observation.get("b")
         self.start = observation.get("L0")
+        self.readouts, self.thresholds = readouts, observation.get("thresholds")
         self.inverse = None if self.matrix is None else torch.linalg.pinv(self.matrix)
 
     @property
@@ -54,6 +59,11 @@ class _Map:
         if self.matrix is None:
             return state[..., : self.n]
         return state[..., : self.matrix.shape[1]] @ self.matrix.T + self.shift
+
+    def misfit(self, state: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Sum of the squared errors of Gaussian coordinates and of twice the negative log-likelihoods of the others."""
+        u = self.observe(state)
+        return ((u - x) ** 2).sum() if self.readouts is None else misfit(self.readouts, self.thresholds, u, x)
 
     def seen(self, states: list[torch.Tensor]) -> torch.Tensor:
         """Free states z_1 .. z_T, (B, M) each -> observations of those with the kernel's whole history, (T - L + 1, B, N)."""
@@ -76,6 +86,41 @@ class _Map:
         """The first state: (..., N) -> (..., M)."""
         teacher = self.teach(x)
         return teacher if self.start is None else torch.cat([teacher, teacher @ self.start.T], dim=-1)
+
+
+def misfit(readouts: Readouts, thresholds: torch.Tensor | None, u: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Sum over all of u, x (..., N) of squared errors and twice the log-likelihood ratios to a saturated model: `kernels.likelihoods`."""
+    functional = torch.nn.functional
+    offset, scale = (torch.as_tensor(a, dtype=u.dtype, device=u.device) for a in (readouts.offset, readouts.scale))
+    eta, passed = offset + scale * u, 0
+    gaussian = torch.as_tensor(readouts.gaussian, device=u.device)
+    squares, total = ((u[..., gaussian] - x[..., gaussian]) ** 2).sum(), u.new_zeros(())
+    for _, channel in readouts.others:
+        own, data = eta[..., channel.coordinates], x[..., channel.coordinates]
+        if channel.kind == POISSON:
+            inside = own.clamp(max=channel.cap)
+            rate = inside.exp() * (1 + torch.relu(own - channel.cap))
+            saturated = torch.special.xlogy(data, data) - data
+            total = total + 2 * (rate - data * own + saturated).sum()
+        elif channel.kind == ORDINAL:
+            assert thresholds is not None
+            free = thresholds[passed : passed + len(channel.levels) - 1]
+            passed += len(free)
+            cuts = torch.cumsum(torch.cat([free[:1], free[1:].exp()]), dim=0)
+            y, distance = data[..., 0].long(), cuts - own  # (..., K - 1)
+            infinite = torch.full_like(own, torch.inf)
+            bounds = torch.cat([-infinite, distance, infinite], dim=-1)
+            low, high = (bounds.gather(-1, (y + k)[..., None])[..., 0] for k in (0, 1))
+            # F(high) - F(low) = F(high) (1 - F(low)) (1 - exp(low - high))
+            inner = (y > 0) & (y < len(channel.levels) - 1)
+            gap = torch.where(inner, low - high, torch.full_like(high, -1.0))
+            between = torch.where(inner, torch.log(-torch.expm1(gap)), torch.zeros_like(high))
+            total = total - 2 * (functional.logsigmoid(high) + functional.logsigmoid(-low) + between).sum()
+        else:
+            classes = torch.cat([torch.zeros_like(own[..., :1]), own], dim=-1).flatten(0, -2)
+            y = (data @ torch.arange(1, channel.width + 1, dtype=u.dtype, device=u.device)).long().flatten()
+            total = total + 2 * functional.cross_entropy(classes, y, reduction="sum")
+    return squares + counted_weight(readouts) * total
 
 
 def forcing_strengths(
@@ -112,16 +157,18 @@ def sequence_loss(
     visited: list[torch.Tensor] | None = None,
     drive: torch.Tensor | None = None,
     nuisance: torch.Tensor | None = None,
+    readouts: Readouts | None = None,
 ) -> torch.Tensor:
     """Mean squared error of sequences x (T+1, B, N) under forcing towards `given` (the signal; x unless it is another).
 
     z~_0 = encode(x_0), z_t = F(z~_{t-1}) + C s_t, z~_t = (1 - a_t) z_t + a_t encode(x_t): see `dynamics.kernels.bptt`.
     `drive` (T+1, B, K): s_t. `nuisance` (T+1, B, P): r_t, of which J r_t is added to what is observed.
+    `readouts`: of channels that are not Gaussian, whose likelihood takes the place of the squared error (`misfit`).
     `visited` receives the states z~ (B, M) from which steps were taken.
     What lies between two full replacements of the whole state is a sequence of its own: these run side by side.
     """
     given = x if given is None else given
-    model = _Map(settings, theta, x.shape[-1])
+    model = _Map(settings, theta, x.shape[-1], readouts)
     inner = strengths[1:-1]
     if nuisance is not None and model.contamination is not None:
         x = x - nuisance @ model.contamination.T
@@ -165,7 +212,7 @@ def _one_after_another(
             visited.append(state.detach())
         free = model.step(state, None if drive is None else drive[t])
         if states is None:
-            total = total + ((model.observe(free) - x[t]) ** 2).sum()
+            total = total + model.misfit(free, x[t])
         else:
             states.append(free)
         if strengths[t] == 0:
@@ -188,7 +235,7 @@ def _side_by_side(
         running = int(np.sum(lengths >= step))
         rows = begin[:running] + step
         state = model.step(state[:running], None if drive is None else drive[rows])
-        total = total + ((model.observe(state) - x[rows]) ** 2).sum()
+        total = total + model.misfit(state, x[rows])
     return total
 
 
@@ -293,7 +340,10 @@ class ReferenceEngine:
         strengths = forcing_strengths(self.settings, strength, interval, random)
         x, given, drive, nuisance, owners = self._draw(random)
         if not self.settings.recording_dim:
-            return sequence_loss(self.settings, theta, x, strengths, given, visited, drive, nuisance), theta
+            loss = sequence_loss(
+                self.settings, theta, x, strengths, given, visited, drive, nuisance, self.data.readouts
+            )
+            return loss, theta
         total, maps = theta.new_zeros(()), []
         for i, owner in enumerate(owners):
             group = slice(i * LANES, (i + 1) * LANES)

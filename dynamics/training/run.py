@@ -16,6 +16,7 @@ from domain.series import Recording
 from domain.specs import TrainSpec
 from dynamics.calibration import calibrated
 from dynamics.compiling import compile_reporting
+from dynamics.distributions import check_trained, declared, estimate
 from dynamics.input_channels import separate
 from dynamics.reporting import Diverged, Reporter
 from dynamics.training import checkpoint
@@ -28,6 +29,7 @@ from dynamics.training.selection import LOSS_WEIGHT, Judgement, Referee
 from dynamics.training.settings import Settings, resolve, with_recordings
 from dynamics.training.split import Segments, Split, bounds, split
 from models import ARCHITECTURES
+from models.readouts import Readouts
 from models.trained import Inputs, Nuisance, TrainedModel
 
 TOLERATED_LOSS = 0.01  # share of states that the best run may be lost from before further runs are tried
@@ -56,9 +58,10 @@ def train(
     """
     parts = split(segments, spec, recordings)
     observed = separate(channels, spec.input_channels, spec.nuisance_channels).observed
-    settings = resolve(spec, parts.select(observed), len(observed), dt, analysis, time_unit)
+    readouts = read_out(segments, parts, spec, channels, observed)
+    settings = resolve(spec, parts.select(observed), len(observed), dt, analysis, time_unit, readouts)
     settings = with_recordings(settings, parts.train, recordings)
-    data = prepare(parts, settings, channels, recordings)
+    data = prepare(parts, settings, channels, recordings, readouts)
     if settings.recording_dim and data.filter is not None:  # what it cuts off may leave a recording without a sequence
         kept = with_recordings(settings, parts.train, recordings, cut=sum(data.filter.cut))
         data = prepare(parts, kept, channels, recordings) if kept.recordings != settings.recordings else data
@@ -74,7 +77,7 @@ def train(
             settings.lags, dt, time_unit, residual_std=np.zeros(data.n_observed),
             inputs=Inputs(driving, data.input_mean, data.input_std, found.coupling) if driving else None,
             nuisance=Nuisance(named, data.nuisance_mean, data.nuisance_std) if named else None, filter=data.filter,
-            family=family_of(settings, theta, data.n_observed),
+            family=family_of(settings, theta, data.n_observed), readouts=data.readouts,
         )  # fmt: skip
 
     def judge(theta: np.ndarray) -> Judgement:
@@ -104,6 +107,19 @@ def train(
     best = _best(states, settings, lost_states)
     model = _finish(build, best, data, _card(settings, data, analysis, versions))
     return model, _history(ensemble, states, best, lost, settings, segments, parts, compile_seconds)
+
+
+def read_out(
+    segments: Segments, parts: Split, spec: TrainSpec, channels: Sequence[str], observed: list[int]
+) -> Readouts | None:
+    """The read-outs of the observed channels; None where all are Gaussian. Raises for values that are none, see `dynamics.distributions`."""
+    names = [channels[c] for c in observed]
+    found = declared(spec, names, [(first, values[:, observed]) for first, values in segments])
+    if not found:
+        return None
+    train = parts.select(observed).train
+    check_trained(found, names, train)
+    return estimate(found, [values for _, values in train])
 
 
 def _finalist(states: list[SeedState], lost_states: Callable[[SeedState], float]) -> SeedState | None:

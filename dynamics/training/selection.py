@@ -98,8 +98,9 @@ class Referee:
         self.expected = _expected_exponent(analysis) if alone else None
         self.portrait = Portrait(known)
         self.known = projected = self.portrait.project(known)
-        # What a kernel shows is compared in full; thinned runs and rare states are looked at before it.
+        # What a kernel shows, and counts, are compared in full; thinned runs and rare states are looked at before that.
         seen = known if data.filter is None else np.concatenate([*data.train, *data.validation])
+        self.plain = data.filter is None and data.readouts is None
         self.seen = self.portrait if data.filter is None else Portrait(seen)
         self.n_bins = _bins(len(seen), self.seen.axes.shape[1])
         self.histogram = self.seen.histogram(self.seen.project(seen), self.n_bins)
@@ -108,6 +109,8 @@ class Referee:
         self.rare_rows = _one_row_of_each(self.portrait.cells(projected, COARSE_BINS), coarse)
         self.rare_starts = known[self.rare_rows]
         parts = [*data.train, *data.validation]
+        if data.readouts is not None:
+            parts = [*data.train_signals, *data.validation_signals]
         self.run_steps = RUN_STEPS if not len(self.owners) else RUN_STEPS // FAMILY_SHARE
         self.window = min(1024, self.run_steps - TRANSIENT_STEPS, window_steps([len(part) for part in parts]))
         self.spectrum = _pooled_spectrum(parts, self.window)
@@ -132,9 +135,9 @@ class Referee:
             return Judgement(
                 np.inf, "diverged", "its free runs leave the attractor for infinity", None, None, error, exponent
             )
-        runs, late = runs[:, bounded], self.portrait.project(late[:, bounded])
+        runs, late = model.recorded(runs[:, bounded], 0), self.portrait.project(late[:, bounded])
         shown = self.seen.project(runs)
-        visited = (np.concatenate([shown, late]) if model.filter is None else shown).reshape(-1, shown.shape[-1])
+        visited = (np.concatenate([shown, late]) if self.plain else shown).reshape(-1, shown.shape[-1])
         d_stsp = self._divergence(visited)
         if d_stsp is None:
             return Judgement(

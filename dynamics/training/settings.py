@@ -13,12 +13,14 @@ from domain.limits import SHORTEST_SEQUENCE
 from domain.results import LyapunovAnalysis
 from domain.series import Recording
 from domain.specs import TrainSpec
+from dynamics.distributions import dimension
 from dynamics.forcing import Forcing, decorrelation_steps, resolve_forcing, usual_alpha
 from dynamics.observation_kernels import checked_kernel, loss_of
 from dynamics.sizing import Sizing, choose, matrix_weights
 from dynamics.training.smoothing import windows
 from dynamics.training.split import Segments, Split
 from models.base import Size
+from models.readouts import Readouts
 
 STEPS = 1_700_000  # updates times steps of a sequence that bring a shallow map of 600 weights near the floor
 OTHER_STEPS = 2_400_000  # of other maps
@@ -90,6 +92,8 @@ class Settings:
     engine: str  # compiled or torch
     device: str
     seed: int
+    distributions: dict[str, str] = field(default_factory=dict)  # channels that are not Gaussian
+    thresholds: list[int] = field(default_factory=list)  # how many each ordinal channel has
     recording_dim: int = 0
     recordings: list[str] = field(default_factory=list)  # those that have a vector, with recording_dim > 0
     why: dict[str, str] = field(default_factory=dict)
@@ -123,15 +127,21 @@ def resolve(
     dt: float,
     analysis: LyapunovAnalysis | None,
     time_unit: str = "",
+    readouts: Readouts | None = None,
 ) -> Settings:
     """Settings for these data; `n_channels` are observed (inputs and nuisance are not counted).
+
+    Of channels with `readouts` the signals decide that stand for them.
 
     Raises SeriesTooShort when the split leaves less than one training sequence, InvalidParameters for what cannot be.
     """
     why: dict[str, str] = {}
+    if readouts is not None:
+        parts, n_channels = _signals(parts, readouts), readouts.n_coordinates
     lags = _lags(spec, n_channels, analysis, why)
     kernel = checked_kernel(spec, dt, time_unit)
-    sizing = choose(spec, n_channels * len(lags))
+    directions = None if readouts is None else dimension(readouts, [values for _, values in parts.train])
+    sizing = choose(spec, n_channels * len(lags), dimension=directions)
     why |= sizing.why
     weights = matrix_weights(sizing.map, sizing.size)
     loss = loss_of(spec)
@@ -139,9 +149,11 @@ def resolve(
     seen = [] if of_states else kernel
     length = _sequence_length(spec, parts, lags, weights // 2, kernel, seen, why)
     smoothing = windows(spec, parts.train, n_channels, why)
+    if readouts is not None:
+        smoothing = [window if c in readouts.gaussian else 0 for c, window in enumerate(smoothing)]
     alone = sizing.observation == "affine" or sizing.size.latent == n_channels * len(lags)  # forcing sets all units
     tuned = alone and sizing.architecture in ONE_CYCLE_PEAKS  # what follows was measured on these
-    noisy = any(smoothing) or not tuned or bool(kernel)  # the signal is an estimate
+    noisy = any(smoothing) or not tuned or bool(kernel) or readouts is not None  # the signal is an estimate
     usual = HIDDEN_STATES_ALPHA if of_states else usual_alpha(sizing.observation, noisy=noisy, coarse=_coarse(parts))
     forcing, reasons = resolve_forcing(
         spec.forcing,
@@ -181,6 +193,7 @@ def resolve(
         seeds=seeds,
         moments=_moments(seconds * updates, weights),
         engine=engine,
+        thresholds=[] if readouts is None else [len(c.levels) - 1 for c in readouts.ordinal],
         **_as_asked(spec),
         why=why | reasons,
     )
@@ -207,6 +220,7 @@ def _as_asked(spec: TrainSpec) -> dict[str, Any]:
         "device": spec.device,
         "seed": spec.seed,
         "recording_dim": spec.recording_dim,
+        "distributions": dict(spec.counted_channels),
     }
 
 
@@ -217,6 +231,15 @@ def _teacher_noise(spec: TrainSpec, hidden: bool, why: dict[str, str]) -> float:
     if hidden:
         why["noise"] = "without it a map knows by heart the few states that series seen through a kernel have as a rule"
     return HIDDEN_STATES_NOISE if hidden else 0.0
+
+
+def _signals(parts: Split, readouts: Readouts) -> Split:
+    """What stands for the rows of a split."""
+
+    def signals(segments: Segments) -> Segments:
+        return [(first, readouts.signals(readouts.rows(values))) for first, values in segments]
+
+    return Split(signals(parts.train), signals(parts.validation), [])
 
 
 def _engine(spec: TrainSpec, why: dict[str, str]) -> str:
@@ -232,6 +255,9 @@ def _engine(spec: TrainSpec, why: dict[str, str]) -> str:
 def _lags(spec: TrainSpec, n_channels: int, analysis: LyapunovAnalysis | None, why: dict[str, str]) -> list[int]:
     if spec.embedding_lags != "auto":
         return list(spec.embedding_lags)
+    if spec.counted_channels:
+        why["embedding_lags"] = "channels of counts or classes do not go together with delays"
+        return [0]
     if spec.observation.kind == "convolutional" or spec.nuisance_channels:
         why["embedding_lags"] = "neither a kernel nor nuisance channels go together with delays"
         return [0]

@@ -27,7 +27,9 @@ def run(context: Context) -> Outcome:
         main = series.get(session, series_id, tenant=tenant)
         own = row.document if is_own else None
         found = companions.for_model(session, main, request, beside(model), own, tenant=tenant)
-    given = load_series(context, series_id, used, model.input_channels, model.nuisance_channels, found)
+    given = load_series(
+        context, series_id, used, model.input_channels, model.nuisance_channels, found, model.counted_channels
+    )
     training = row.document["training"]
     held_out = (
         stated_runs(training.get("test_parts", []), training["test_steps"]) if is_own else [(0, given.row.n_steps)]

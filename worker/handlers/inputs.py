@@ -43,16 +43,22 @@ class SeriesInput:
     nuisance_channels: list[str]  # those that only contaminate what is observed
     segments: Segments
     companions: Sequence[Companion] = ()  # other series that hold some of them
+    counted_channels: Sequence[str] = ()  # those of `used` that hold counts or classes
+
+    @property
+    def analysed(self) -> list[str]:
+        """Channels whose Lyapunov spectrum is asked for: counts and classes only where nothing else is observed."""
+        return [n for n in self.channels if n not in self.counted_channels] or self.channels
 
     @property
     def channels(self) -> list[str]:
-        """What is observed, analysed, reconstructed and forecast."""
+        """What is observed, reconstructed and forecast."""
         return [n for n in self.used if n not in self.input_channels and n not in self.nuisance_channels]
 
     @property
     def values(self) -> list[np.ndarray]:
-        """Observed columns of every segment, (T_i, N)."""
-        return self.columns(self.channels, self.segments)
+        """Analysed columns of every segment, (T_i, N)."""
+        return self.columns(self.analysed, self.segments)
 
     def columns(self, names: list[str], segments: Segments) -> list[np.ndarray]:
         chosen = [self.used.index(name) for name in names]
@@ -87,6 +93,7 @@ def load_series(
     input_channels: Sequence[str] = (),
     nuisance_channels: Sequence[str] = (),
     beside: Sequence[Companion] = (),
+    counted_channels: Sequence[str] = (),
 ) -> SeriesInput:
     """The series with all channels that are used, those of its companions among them.
 
@@ -104,7 +111,9 @@ def load_series(
             (first, np.column_stack([values, table[first : first + len(values), columns]]))
             for first, values in segments
         ]
-    return SeriesInput(row, [*own, *others], list(input_channels), list(nuisance_channels), segments, beside)
+    return SeriesInput(
+        row, [*own, *others], list(input_channels), list(nuisance_channels), segments, beside, counted_channels
+    )
 
 
 def find_series(context: Context, series_id: str) -> SeriesRow:
@@ -122,7 +131,13 @@ def load_for_training(
     spec = companions.included(spec, found)
     named = (*(request.channels or row.channels), *(name for c in found for name in c.channels))
     return load_series(
-        context, request.series_id, list(named), spec.input_channels, spec.nuisance_channels, found
+        context,
+        request.series_id,
+        list(named),
+        spec.input_channels,
+        spec.nuisance_channels,
+        found,
+        list(spec.counted_channels),
     ), spec
 
 
@@ -131,7 +146,7 @@ def find_analysis(context: Context, given: SeriesInput, analysis_id: str | None)
     tenant = context.task.tenant
     with context.database.read() as session:
         if analysis_id is None:
-            return results.analysis_of(session, given.row.id, given.channels, tenant=tenant)
+            return results.analysis_of(session, given.row.id, given.analysed, tenant=tenant)
         return results.get(session, AnalysisRow, analysis_id, tenant=tenant)
 
 
@@ -175,7 +190,7 @@ def analysis_row(id: str, given: SeriesInput, found: LyapunovAnalysis) -> Analys
     return AnalysisRow(
         id=id,
         series_id=given.row.id,
-        channels=given.channels,
-        channels_hash=results.channels_hash(given.channels),
+        channels=given.analysed,
+        channels_hash=results.channels_hash(given.analysed),
         document=found.model_dump(mode="json"),
     )

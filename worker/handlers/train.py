@@ -29,9 +29,9 @@ def _existing(context: Context, given: SeriesInput, analysis_id: str | None) -> 
     row = find_analysis(context, given, analysis_id)
     if row is None:
         return None
-    if (row.series_id, row.channels) != (given.row.id, given.channels):
+    if (row.series_id, row.channels) != (given.row.id, given.analysed):
         raise InvalidParameters(
             f"Analysis {row.id} is of the channels {', '.join(row.channels)} of series {row.series_id}, "
-            f"not of {', '.join(given.channels)} of {given.row.id}. Name another one, or none."
+            f"not of {', '.join(given.analysed)} of {given.row.id}. Name another one, or none."
         )
     return ChosenAnalysis(id=row.id, is_new=False, found=LyapunovAnalysis.model_validate(row.document))
