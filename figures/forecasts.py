@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from figures.catalogue import Definition, Sources
-from figures.parts import Axis, Band, Figure, Line, Mark, Panel, Reference, TopAxis, array
+from figures.parts import Axis, Band, Cells, Figure, Line, Mark, Panel, Reference, TopAxis, array
 from figures.thinning import MOST_POINTS, keep_extremes
 from figures.words import num, sentence, time_axis, with_unit
 
 CHANNELS = 6
+MOST_COLUMNS = 400  # of the colours of classes
 MOST_NUMBERS = 30_000  # of all panels: some 250 kB of JSON
 
 
@@ -34,7 +35,13 @@ def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) ->
     # A band has four numbers for each row, a line two.
     rows_each = int(np.clip(MOST_NUMBERS / (len(shown) * (4 * len(bands) + 4)), 100, MOST_POINTS))
     panels = []
+    counted = forecast.get("counted_channels") or {}
     for k, name in enumerate(shown):
+        top = _lyapunov_axis(forecast) if k == 0 else None
+        if counted.get(name, {}).get("classes"):
+            known_values = None if measured is None else (measured.time, measured.values[:, k])
+            panels.append(_classes_panel(name, forecast, counted[name], known_values, top))
+            continue
         marks: list[Mark] = []
         rows = keep_extremes(median[:, k], *(curve[:, k] for _, _, *both in bands for curve in both), most=rows_each)
         for low, high, lower, upper in bands:
@@ -45,9 +52,30 @@ def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) ->
             marks.append(Line(measured.time[known], measured.values[known, k], "data", "measured", width=1.4))
         marks.append(Line(time[rows], median[rows, k], "model", "median forecast", "dash", 1.8))
         marks += _moments(forecast)
-        top = _lyapunov_axis(forecast) if k == 0 else None
         panels.append(Panel(time_axis(forecast["time_unit"], tight=True), Axis(name), marks, top=top))
     return panels
+
+
+def _classes_panel(
+    name: str, forecast: dict[str, Any], odds: dict[str, Any], measured: Any, top: TopAxis | None
+) -> Panel:
+    """The probability of each class at each step as colours, and the classes that were measured."""
+    classes, time = array(odds["classes"]), array(forecast["time"])
+    every = -(-len(time) // MOST_COLUMNS)
+    numbers = np.arange(len(classes), dtype=float)
+    marks: list[Mark] = [
+        Cells(time[::every], numbers, array(odds["probabilities"])[::every].T, "probability", most=1.0)
+    ]
+    if measured is not None:
+        known, values = measured
+        rows = keep_extremes(values, most=MOST_COLUMNS)
+        there = np.isin(values[rows], classes)
+        at = np.where(there, np.searchsorted(classes, np.where(there, values[rows], classes[0])), np.nan)
+        marks.append(Line(known[rows], at, "data", "measured", width=1.4))
+    marks += _moments(forecast)
+    ticks = [(float(number), num(value, 6)) for number, value in zip(numbers, classes, strict=True)]
+    axis = Axis(name, limits=(-0.5, len(classes) - 0.5), ticks=ticks)
+    return Panel(time_axis(forecast["time_unit"], tight=True), axis, marks, top=top)
 
 
 def _moments(forecast: dict[str, Any]) -> list[Mark]:

@@ -26,6 +26,17 @@ export function measuresCard(report, picture = null) {
     table(["Measure", "Model", "Floor", "Variant", "Meaning"], rows, "Measures on held-out data", true),
     valid.median_time !== null ? el("p", {}, `Forecasts stay within ${num(valid.threshold)} of the truth (normalised error) for ${withUnit(valid.median_time, valid.unit)}${quartiles}.`) : null,
     recordingReports(report),
+    countedTable(report.counted_channels ?? []),
     picture,
   );
+}
+
+/** Channels of counts and classes: how likely the model finds what was recorded, and two forecasts without it. */
+function countedTable(channels) {
+  if (!channels.length) return null;
+  const rows = channels.map((c) => [c.channel, c.kind, num(c.log_likelihood), num(c.marginal), num(c.persistence), num(c.total_variation), num(c.total_variation_floor)]);
+  return [
+    el("p", {}, `Counts and classes, ${num(channels[0].horizon_steps)} steps ahead. Log-likelihoods are nats a row, larger is better: the model's, that of the channel's overall distribution, and that of no change. Total variation compares the values of a free run with those recorded; smaller is better.`),
+    table(["Channel", "Kind", "Model", "Overall", "No change", "Total variation", "Floor"], rows, "Channels of counts and classes", true),
+  ];
 }

@@ -110,6 +110,10 @@ function beside(words, channels, held) {
   return [`${words} ${channels.join(", ")}`, places, places.length ? ")." : "."];
 }
 
+function readOut({ channel_distributions: distributions }) {
+  return distributions ? ` Read out as ${Object.entries(distributions).map(([name, { kind }]) => `${name}: ${kind}`).join(", ")}.` : null;
+}
+
 function trainingCard(model, picture) {
   const { training } = model;
   const rows = training.seeds.map((run) => [run.seed, run.kept ? "kept" : "", run.outcome, num(run.updates), num(run.final_loss), run.why]);
@@ -117,7 +121,7 @@ function trainingCard(model, picture) {
     "section.card",
     {},
     el("h2", {}, "How it was learned"),
-    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, beside(" Driven by", model.input_channels, model.input_series), beside(" Nuisance subtracted:", model.nuisance_channels, model.nuisance_series)),
+    el("p", {}, `${model.architecture}, ${num(model.latent_dim)} latent ${model.hidden_dim ? `and ${num(model.hidden_dim)} hidden units` : "units"}, ${num(model.n_parameters)} parameters; ${num(training.updates)} updates in ${duration(training.seconds)}.`, beside(" Driven by", model.input_channels, model.input_series), beside(" Nuisance subtracted:", model.nuisance_channels, model.nuisance_series), readOut(model.observation)),
     picture,
     table(["Seed", "Kept", "Outcome", "Updates", "Final loss", "Why"], rows, "Training runs"),
     el("details", {}, el("summary", {}, "Every setting"), el("pre.scroll", { tabindex: "0", role: "region", "aria-label": "Every setting" }, el("code", {}, JSON.stringify(training.settings, null, 2)))),

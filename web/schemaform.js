@@ -49,6 +49,7 @@ class Builder {
   property(name, schema, pointer) {
     const whole = resolved(schema, this.root);
     const kinds = members(schema, this.root);
+    if (whole.additionalProperties?.enum) return this.byChannel(name, whole, pointer);
     const objects = kinds.filter((k) => k.type === "object" || k.properties);
     if (objects.length === 1 && kinds.length === 1) return this.group(name, whole, pointer);
     if (objects.length) return this.union(name, whole, kinds, objects, pointer);
@@ -129,6 +130,20 @@ class Builder {
     ]);
     const value = () => (select.value === "" || select.value === JSON.stringify(usual) ? undefined : JSON.parse(select.value));
     return { value, node: this.labelled(title, select, schema.description, "", pointer) };
+  }
+
+  /** One word for each channel, the first of the words being the usual one. */
+  byChannel(name, schema, pointer) {
+    const words = schema.additionalProperties.enum;
+    const selects = this.channels.map((channel) => [channel, el("select", {}, words.map((w, i) => el("option", { value: w }, i ? w : `${w} (default)`)))]);
+    const error = this.placed(pointer, selects[0]?.[1] ?? null);
+    const value = () => {
+      const given = selects.filter(([, select]) => select.value !== words[0]).map(([channel, select]) => [channel, select.value]);
+      return given.length ? Object.fromEntries(given) : undefined;
+    };
+    const parts = selects.map(([channel, select]) => this.labelled(channel, select, "", "", `${pointer}/${channel.replaceAll("~", "~0").replaceAll("/", "~1")}`));
+    const hint = this.channels.length ? null : el("p.fine", {}, "The channels are known once a series is chosen.");
+    return { wide: true, value, node: el("fieldset.group", {}, el("legend", {}, spoken(name)), el("p.fine", {}, help(schema.description)), hint, el("div.fields", {}, parts), error) };
   }
 
   checks(title, schema, pointer) {

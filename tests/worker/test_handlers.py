@@ -196,6 +196,17 @@ def test_inputs_drive_and_are_not_analysed(stock, science, run, kind):
         assert results.analysis_of(session, stock.series_id, ["y"]).id == row.analysis_id
 
 
+def test_counts_are_not_analysed_beside_other_channels(stock, science, run):
+    spec = TrainSpec(channel_distributions={"x": "poisson"})
+    row = result(stock, run(TrainJob(kind="train", series_id=stock.series_id, params=spec)), ModelRow)
+    analysed, trained, evaluated = (given for _, given in science.calls)
+    np.testing.assert_array_equal(analysed["segments"][1], stock.values[GAP[1] :, 1:])
+    assert trained["channels"] == ["x", "y"]
+    np.testing.assert_array_equal(evaluated["segments"][0], stock.values[slice(*TEST_ROWS)])
+    with stock.database.read() as session:
+        assert results.analysis_of(session, stock.series_id, ["y"]).id == row.analysis_id
+
+
 def test_train_refuses_the_analysis_of_other_channels(stock, science, run):
     request = TrainJob(kind="train", series_id=stock.series_id, channels=["y"], analysis_id=stock.analysis_id)
     job = stock.job(run(request))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attractor_client._counted import Reading, Readouts
 from attractor_client._filters import convolve, histories
 from attractor_client._side_by_side import advance
-from attractor_client.results import Notice
+from attractor_client.results import CountedForecast, Notice
 
 _BLOCK_VALUES, _BLOCK_STEPS, _LEAST_BLOCK_STEPS = 40_000, 2_000, 16
 _DIVERGED = 1e6  # in standard deviations: nothing that was ever observed
@@ -45,13 +46,18 @@ class Ensemble:
         rows: np.ndarray,
         samples: int,
         seed: int,
+        readouts: Readouts | None = None,
     ) -> None:
+        self._readouts, self._seed = readouts, seed
+        self.counted: dict[str, CountedForecast] = {}
         self._architecture, self._channels, self._rows, self._samples = architecture, channels, rows, samples
         self._params, self._observation, self._series = (
             _part(tensors, name) for name in ("map.", "observation.", "series.")
         )
         self._coupling = tensors.get("inputs.C")
         self._n_channels, self._n_observed = len(channels), len(channels) * len(lags)
+        if readouts is not None:
+            self._n_observed = readouts.n_coordinates
         self._dtype = np.dtype(np.result_type(*self._params.values()))
         self._n_gone, self._first_gone = 0, -1
         self._rng = np.random.default_rng(seed)
@@ -61,6 +67,8 @@ class Ensemble:
         self._lead = 0 if self._kernel is None else int(tensors["filter.cut"][1])
         if self._kernel is None:
             embedded = np.concatenate([scaled[len(scaled) - 1 - lag] for lag in lags])
+            if readouts is not None:
+                embedded = readouts.last_signal(scaled)
             self._before = self._encode(embedded + start.T).astype(self._dtype).T[None]
         else:
             known = self._encode(histories(tensors, scaled)[: len(scaled) + len(self._kernel) - 1 - self._lead])
@@ -69,8 +77,12 @@ class Ensemble:
             self._before = before.astype(self._dtype)
         self._z = self._before[-1]
         reading = tensors.get("filter.noise_std", self._measurement_std)
+        columns = list(range(self._n_channels))
+        if readouts is not None:  # counts and classes are drawn, so they are read without noise
+            reading = np.where(np.isin(np.arange(self._n_observed), readouts.gaussian), reading, 0.0)
+            columns = readouts.columns
         noise = _mirrored(self._normals(1) * reading, samples)[0]
-        self._noise = noise[: self._n_channels] * self._series["std"][:, None]
+        self._noise = noise[columns] * self._series["std"][:, None]
 
     def _normals(self, n_steps: int) -> np.ndarray:
         return self._rng.standard_normal((n_steps, self._samples // 2, self._n_observed))
@@ -111,6 +123,7 @@ class Ensemble:
         `driving` (lead + n_steps, K): the first steps go through what the context tells too little of.
         """
         all_steps = self._lead + n_steps
+        counted = None if self._readouts is None else Reading(self._readouts, self._seed, n_steps)
         levels = np.empty((len(probabilities), n_steps, self._n_channels))
         alive, trusted = np.ones(self._samples, bool), None
         per_step = self._samples * max(len(self._z), self._n_channels)
@@ -123,18 +136,30 @@ class Ensemble:
             shown, done = self._shown(states)[max(0, self._lead - begun) :], max(0, begun - self._lead)
             if not len(shown):
                 continue
-            embedded = np.ascontiguousarray(self._observe(shown.swapaxes(1, 2))[..., : self._n_channels].swapaxes(1, 2))
-            values = embedded * self._series["std"][:, None] + self._series["mean"][:, None]
+            observed = self._observe(shown.swapaxes(1, 2))
+            if self._readouts is None:
+                embedded = np.ascontiguousarray(observed[..., : self._n_channels].swapaxes(1, 2))
+                values = embedded * self._series["std"][:, None] + self._series["mean"][:, None]
+            else:
+                embedded = observed.swapaxes(1, 2)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    units = self._readouts.means(observed) * self._series["std"] + self._series["mean"]
+                values = np.ascontiguousarray(units.swapaxes(1, 2))
             if not (alive.all() and embedded.max() < _DIVERGED and embedded.min() > -_DIVERGED):
                 alive = self._strike(done, embedded, values, alive)
             if trusted is None:
                 wide = ~((values.std(axis=2) / self._width()).max(axis=-1) <= _TRUSTED_SPREAD)
                 trusted = done + int(wide.argmax()) if wide.any() else None
             values = values + self._noise
+            if counted is not None:
+                counted.read(done, observed, values)
             if contamination is not None:
                 values = values + contamination[done : done + len(values), :, None]
             levels[:, done : done + len(values)] = _quantiles(values, probabilities)
         self._n_gone = int((~alive).sum())
+        if counted is not None:
+            counted.fill(levels, probabilities)
+            self.counted = counted.forecasts(self._channels)
         return levels, n_steps if trusted is None else trusted
 
     def _strike(self, done: int, embedded: np.ndarray, values: np.ndarray, alive: np.ndarray) -> np.ndarray:
@@ -161,6 +186,8 @@ class Ensemble:
 
     def _width(self) -> np.ndarray:
         minimum, maximum = self._series.get("minimum"), self._series.get("maximum")
+        if self._readouts is not None and minimum is not None and maximum is not None:
+            return np.where([c.kind == "categorical" for c in self._readouts.channels], np.inf, maximum - minimum)
         return 4 * self._series["std"] if minimum is None or maximum is None else maximum - minimum
 
     def notices(self, n_steps: int, trusted: int) -> list[Notice]:

@@ -66,6 +66,7 @@ class TrainOptions(SeriesJobOptions, CompanionOptions, total=False):
     forcing: Mapping[str, Any] | Auto
     input_channels: Sequence[str]
     nuisance_channels: Sequence[str]
+    channel_distributions: Mapping[str, str]
     recording_dim: int
     embedding_lags: Sequence[int] | Auto
     sequence_length: int | Auto

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from attractor_client import _safetensors
+from attractor_client._counted import Readouts
 from attractor_client._ensemble import Ensemble
 from attractor_client._families import fitted, shifted
 from attractor_client._filters import CONTEXT
@@ -24,7 +25,7 @@ from attractor_client._maps import MAPS
 from attractor_client.errors import DataError
 from attractor_client.results import Forecast, ForecastStart, Predictability
 
-_FORMATS = ("attractor-model/1", "attractor-model/2", "attractor-model/3", "attractor-model/4")
+_FORMATS = tuple(f"attractor-model/{number}" for number in range(1, 6))
 _FROM_A_FILE = Predictability(reason="it is unknown to a model that was read from a file")
 
 
@@ -34,7 +35,7 @@ class LocalModel:
 
     `tensors` as in the file: `map.*` the parameters of F, `observation.*`, `series.*` (scaling and errors), `inputs.*`, `nuisance.*`,
     `filter.*` of a convolutional model, which observes what a kernel shows of the states; `direction.*` and `family.vectors` of one with
-    a map for each of its `recordings`.
+    a map for each of its `recordings`; `readout.*` of one with counts or classes.
     """
 
     architecture: str
@@ -48,6 +49,7 @@ class LocalModel:
     tensors: dict[str, np.ndarray]
     predictability: Predictability = _FROM_A_FILE
     recordings: list[str] = field(default_factory=list)
+    readouts: Readouts | None = None  # of channels of counts and classes
 
     @classmethod
     def from_bytes(cls, data: bytes, predictability: Predictability | None = None) -> LocalModel:
@@ -69,6 +71,7 @@ class LocalModel:
             card=header["card"],
             tensors=tensors,
             recordings=header.get("recordings", []),
+            readouts=Readouts(header["readouts"], tensors) if "readouts" in header else None,
             **({} if predictability is None else {"predictability": predictability}),
         )
 
@@ -83,6 +86,8 @@ class LocalModel:
     @property
     def context_steps(self) -> int:
         """Rows of observations that a forecast needs."""
+        if self.readouts is not None:
+            return self.readouts.context_steps
         kernel = self.tensors.get("filter.kernel")
         return self.lags[-1] + 1 if kernel is None else CONTEXT * len(kernel)
 
@@ -128,9 +133,13 @@ class LocalModel:
         if samples < 1:
             raise DataError("samples must be at least 1.")
         last = rows[len(rows) - self.context_steps :]
+        if self.readouts is not None and (wrong := self.readouts.wrong(last)) is not None:
+            row, column = wrong[0] + len(rows) - len(last), wrong[1]
+            value = f"{rows[row, column]:g} of {self.channels[column]} in row {row} of the context"
+            raise DataError(f"The value {value} is none that the model knows: {wrong[2]}.")
         vector = self._vector(recording, recording_vector, rows, context_inputs)
         tensors = self.tensors if vector is None else shifted(self.tensors, vector)
-        ensemble = Ensemble(self.architecture, tensors, self.channels, self.lags, last, samples, seed)
+        ensemble = Ensemble(self.architecture, tensors, self.channels, self.lags, last, samples, seed, self.readouts)
         levels, trusted = ensemble.run(n_steps, driving, [0.5, *quantiles], future)
         start = time_start + len(rows) * self.dt
         return Forecast(
@@ -145,6 +154,7 @@ class LocalModel:
             trusted_steps=trusted if samples > 1 else None,
             warnings=ensemble.notices(n_steps, trusted),
             recording_vector=None if vector is None else [float(v) for v in vector],
+            counted_channels=ensemble.counted,
         )
 
     def recording_vector(self, recording: str) -> np.ndarray:

@@ -174,6 +174,16 @@ class ForecastStart:
 
 
 @dataclass(frozen=True, eq=False)
+class CountedForecast:
+    """A channel of counts or classes: expected counts `mean` (T,), or `probabilities` (T, K) of the K `classes`; means over the members."""
+
+    kind: str
+    mean: np.ndarray | None = None
+    classes: list[float] | None = None
+    probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Forecast:
     """Median and quantiles of an ensemble at every step, in the series' own units.
 
@@ -190,6 +200,7 @@ class Forecast:
     predictability: Predictability = Predictability()
     trusted_steps: int | None = None
     warnings: list[Notice] = field(default_factory=list)
+    counted_channels: dict[str, CountedForecast] = field(default_factory=dict)
     id: str | None = None
     model_id: str | None = None
     series_id: str | None = None
@@ -197,11 +208,20 @@ class Forecast:
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """`time`, then `NAME_median` and `NAME_qP` of every channel, (T,) each, as the service's tables have them."""
+        """`time`, then `NAME_median` and `NAME_qP` of every channel, (T,) each, as the service's tables have them.
+
+        Of counts also `NAME_mean`, of classes `NAME_is_VALUE`, the probability of each.
+        """
         table = {"time": self.time}
         for i, channel in enumerate(self.channels):
             table[f"{channel}_median"] = self.median[:, i]
             table |= {f"{channel}_q{p}": values[:, i] for p, values in self.quantiles.items()}
+        for channel, found in self.counted_channels.items():
+            if found.mean is not None:
+                table[f"{channel}_mean"] = found.mean
+            if found.probabilities is not None:
+                odds = zip(found.classes or [], found.probabilities.T, strict=True)
+                table |= {f"{channel}_is_{value:g}": column for value, column in odds}
         return table
 
     def to_pandas(self) -> Any:
