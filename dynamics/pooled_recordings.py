@@ -63,6 +63,7 @@ def pooled_findings(
         d_stsp_long=over_runs(long, settings | _own_level(pairs, box), None),
         d_h=over_runs(spectral, settings, d_h_floor(pieces).value),
         prediction_error=_prediction_error(members, everything.std(axis=0), spec, reporter),
+        counted=[],
         exponents=exponents,
         lambda_max=None,
     )
