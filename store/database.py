@@ -36,6 +36,7 @@ _TRANSIENT_STATES = ("25P03", "40001", "40P01", "53300", "55P03", "57P01", "57P0
 _ALONE = 7_260_114_904  # any number with which nothing else in the database hashes names of locks
 # A process that is frozen in the middle of a transaction must not keep its locks for ever.
 _IDLE_TRANSACTION_MILLISECONDS = 60_000
+_SILENCE_SECONDS = 30
 
 
 class Database:
@@ -171,6 +172,11 @@ def _postgresql_engine(settings: StoreSettings) -> Engine:
         pool_recycle=1800,
         connect_args={
             "connect_timeout": 5,
+            # A server whose machine is gone closes nothing; the kernel's own patience is a quarter of an hour.
+            "tcp_user_timeout": 1000 * _SILENCE_SECONDS,
+            "keepalives_idle": _SILENCE_SECONDS // 2,
+            "keepalives_interval": _SILENCE_SECONDS // 6,
+            "keepalives_count": 3,
             "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MILLISECONDS}",
         },
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -222,3 +224,15 @@ def test_settings_fill_in_the_embedded_default(tmp_path, monkeypatch) -> None:  
     assert production.database_url == "postgresql+psycopg://u:p@h/d"
     assert not production.embedded_broker
     assert json.loads(production.model_dump_json())["lease_seconds"] == 60.0
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_a_server_whose_machine_is_gone_is_not_waited_for_long(database: Database) -> None:
+    """Not tried here, since it takes half a minute and a network to cut: what the kernel was told."""
+    if database.is_sqlite:
+        pytest.skip("no network")
+    with database.engine.connect() as connection:
+        file = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
+        with socket.socket(fileno=os.dup(file)) as its:
+            assert its.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            assert its.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
