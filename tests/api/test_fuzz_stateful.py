@@ -4,8 +4,10 @@ ids of earlier answers, and all of its checks. Meanwhile others submit, run and 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -24,6 +26,9 @@ from domain.errors import DomainError
 from domain.jobs import ErrorCode, JobError
 from domain.keys import Caller, Principal, Scope
 from domain.specs import LyapunovJob
+from dynamics.samples import SAMPLES
+from figures import drawing
+from figures.parts import Figure
 from store import jobs, keys, leases, migrate
 from store.blobs import Blobs
 from store.database import Database
@@ -96,6 +101,41 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, O
     database.close()
 
 
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dozens of requests ask for pictures of the same few results. What is drawn depends on the arguments alone, so each is
+    drawn once, which was a third of the time that this test takes."""
+    draw = drawing.draw
+    kept: dict[tuple[Any, ...], bytes] = {}
+
+    def remembered(figure: Figure, *arguments: Any, **named: Any) -> bytes:
+        key = (json.dumps(asdict(figure), default=lambda array: array.tolist()), arguments, *sorted(named.items()))
+        if key not in kept:
+            kept[key] = draw(figure, *arguments, **named)
+        return kept[key]
+
+    monkeypatch.setattr(drawing, "draw", remembered)
+
+
+@pytest.fixture
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names no number of steps is content with a few here."""
+    for name, sample in SAMPLES.items():
+        monkeypatch.setitem(SAMPLES, name, replace(sample, steps=200))
+
+
+def each_specification_once(context: Any, document: dict[str, Any]) -> None:
+    """A hook of Schemathesis, which tries the edges of every field wherever a specification is used. Those inside of a
+    reconstruction are an analysis', a training's and an evaluation's, those of a job that forecasts are the ones of
+    `POST /v1/models/{id}/forecasts`: the same classes, a third of all requests. They are tried in one place, and here
+    only with nothing set, and with what does not belong there."""
+    schemas = document["components"]["schemas"]
+    nothing = {"type": "object", "additionalProperties": False}
+    for part in schemas["ReconstructSpec"]["properties"]:
+        schemas["ReconstructSpec"]["properties"][part] = nothing
+    schemas["ForecastJob"]["properties"]["params"] = nothing
+
+
 def settings_of(key: str) -> SchemathesisConfig:
     return SchemathesisConfig.from_dict(
         {
@@ -115,8 +155,11 @@ def settings_of(key: str) -> SchemathesisConfig:
     )
 
 
+@pytest.mark.usefixtures("drawn_once", "short_samples")
 def test_the_whole_api_with_all_checks(world: tuple[FastAPI, Others, str], request: pytest.FixtureRequest) -> None:
     app, others, key = world
+    schemathesis.hook("before_load_schema")(each_specification_once)
+    request.addfinalizer(lambda: schemathesis.hooks.unregister(each_specification_once))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=settings_of(key))
 
     calls = itertools.count()
