@@ -21,7 +21,7 @@ from dynamics.lyapunov.evidence import Recurrence, decay_ratio, recurrence, zero
 from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
 from dynamics.lyapunov.selection import gain_by_lead
-from dynamics.lyapunov.spectrum import Measured, from_divergence, from_local_jacobians, measure
+from dynamics.lyapunov.spectrum import Measured, doubted, from_divergence, from_local_jacobians, measure
 from dynamics.lyapunov.verdict import Findings, judge
 from dynamics.reporting import Reporter
 
@@ -86,7 +86,10 @@ def _check(prepared: Prepared, modelled: Modelled, measured: Measured, spec: Lya
     segments, flow, period = prepared.segments, prepared.sampling.is_flow, prepared.sampling.period_steps
     embedding, shares, delay = embedding_of(prepared, modelled, spec, clock)
     clock.tick(0.2)
-    checks, fitted = cross_check(prepared, modelled, embedding, spec, clock), measured
+    checks = cross_check(prepared, modelled, embedding, spec, clock)
+    if modelled.short_sighted and checks.divergence is not None:
+        measured = doubted(measured, checks.divergence.slope)
+    fitted = measured
     if checks.divergence is not None and _prefers_divergence(checks.divergence, modelled, measured, spec):
         measured = from_divergence(measured, checks.divergence.slope, checks.divergence.error)
     elif checks.jacobians is not None and spec.method == "local-jacobians":
@@ -175,6 +178,8 @@ def _findings(
         space_dimension=checks.space.dimension,
         search_cut=search_cut,
         early_gain=_early_gain(modelled),
+        neighbours_high=checks.lambda_high,
+        rivals=tuple(modelled.alternatives) if measured.source in ("free run", "along the data") else (),
     )
 
 

@@ -11,7 +11,7 @@ from domain.results import Embedding
 from domain.specs import LyapunovSpec
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.correlation import correlation_dimension, correlation_sum
-from dynamics.lyapunov.divergence import Divergence, diverge
+from dynamics.lyapunov.divergence import REGION_ERROR, Divergence, diverge
 from dynamics.lyapunov.evidence import mixing
 from dynamics.lyapunov.local_jacobians import LocalJacobians, local_jacobians
 from dynamics.lyapunov.modelling import Modelled
@@ -39,6 +39,17 @@ class CrossChecks:
     dimension_curve: dict[str, object]
     mixing: float  # share of neighbours in the other half of time
     slope: float  # of the correlation sum where it is counted best, whether or not it is a dimension
+
+    @property
+    def lambda_high(self) -> float:
+        """Largest lambda_max per step that neighbours and local Jacobians allow, two standard errors up; NaN without either."""
+        highs = []
+        if self.divergence is not None:
+            slope = self.divergence.slope
+            highs.append(slope + 2.0 * float(np.hypot(self.divergence.error, slope * REGION_ERROR)))
+        if self.jacobians is not None and np.isfinite(self.jacobians.exponents[0] + self.jacobians.errors[0]):
+            highs.append(float(self.jacobians.exponents[0] + 2.0 * self.jacobians.errors[0]))
+        return max(highs, default=float("nan"))
 
     def as_json(self, dt: float, unit: str) -> dict[str, object]:
         """`dt` of a step of the prepared series."""

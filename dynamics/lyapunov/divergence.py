@@ -11,6 +11,7 @@ from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.states import States
 
 MAX_REFERENCES = 2000
+REGION_ERROR = 1.0 / 6.0  # of the slope: what the choice of the region adds to its standard error
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ ROWS_PER_RADIAL = 6  # at least, of delay vectors of a flow
 DELAYED_MENU = ((1.0, 0.5), (0.5, 0.0), (1.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.5, 1.0), (0.25, 0.5), (0.25, 0.0))
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
+MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
 EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS

@@ -21,7 +21,7 @@ BETTER = 1.5  # ratio of forecast errors at which delay vectors are preferred to
 
 
 def state_spaces(
-    paths: list[np.ndarray], raw: list[np.ndarray], prepared: Prepared, spec: LyapunovSpec
+    paths: list[np.ndarray], raw: list[np.ndarray], pace: float, prepared: Prepared, spec: LyapunovSpec
 ) -> list[tuple[States, bool]]:
     """Candidate states and whether a flow (else a map) is fitted on them."""
     flow = prepared.sampling.is_flow
@@ -34,7 +34,7 @@ def state_spaces(
         dimensions = [given_m] if given_m else [1, 2, 3, 4]
         pairs = [(m, tau) for m in dimensions if m * tau < _room(paths)]
         return [(delay_vectors(paths, m, tau, tau if flow else 1, flow), False) for m, tau in pairs]
-    return _delayed(paths, [given_m] if given_m else list(DIMENSIONS), prepared)
+    return _delayed(paths, [given_m] if given_m else list(DIMENSIONS), pace)
 
 
 def of_channels(paths: list[np.ndarray], raw: list[np.ndarray], prepared: Prepared) -> list[tuple[States, bool]]:
@@ -42,14 +42,14 @@ def of_channels(paths: list[np.ndarray], raw: list[np.ndarray], prepared: Prepar
     flow, n = prepared.sampling.is_flow, prepared.n_channels
     lags = [d for d in LAGS if n * d <= (MAX_DELAYED if flow else MAX_DELAYED_MAP)]
     if flow:
-        found = _delayed(paths, lags, prepared)
+        found = _delayed(paths, lags, prepared.sampling.pace)
     else:
         found = [(delay_vectors(paths, d, 1), False) for d in lags if d < _room(paths)]
     return [(replace(s, observed=delay_vectors(raw, s.n_lags, s.delay).observed), f) for s, f in found]
 
 
-def _delayed(paths: list[np.ndarray], lags: list[int], prepared: Prepared) -> list[tuple[States, bool]]:
-    delays = sorted({max(1, round(prepared.sampling.pace * share)) for share in DELAYS})
+def _delayed(paths: list[np.ndarray], lags: list[int], pace: float) -> list[tuple[States, bool]]:
+    delays = sorted({max(1, round(pace * share)) for share in DELAYS})
     pairs = [(tau, d) for d in lags for tau in delays if (d - 1) * tau < _room(paths)]
     return [(delay_vectors(paths, d, tau, tau, True), False) for tau, d in pairs]
 

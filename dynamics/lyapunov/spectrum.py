@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dynamics.lyapunov.clock import Clock
+from dynamics.lyapunov.divergence import REGION_ERROR
 from dynamics.lyapunov.kernels import LANES
 from dynamics.lyapunov.model import Runner, SmoothModel
 from dynamics.lyapunov.states import States
@@ -47,9 +48,16 @@ def from_divergence(measured: Measured, slope: float, error: float) -> Measured:
     return replace(
         measured,
         exponents=np.array([slope]),
-        covariance=np.array([[error**2 + (slope / 6.0) ** 2]]),
+        covariance=np.array([[error**2 + (REGION_ERROR * slope) ** 2]]),
         source="neighbour divergence",
     )
+
+
+def doubted(measured: Measured, slope: float) -> Measured:
+    """The same, the distance of lambda_max from another method's figure added to its standard error."""
+    covariance = measured.covariance.copy()
+    covariance[0, 0] += float(measured.exponents[0] - slope) ** 2
+    return replace(measured, covariance=covariance)
 
 
 def from_local_jacobians(measured: Measured, exponents: np.ndarray, errors: np.ndarray) -> Measured:

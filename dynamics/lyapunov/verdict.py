@@ -8,12 +8,14 @@ import numpy as np
 
 from domain.results import Evidence, Verdict, VerdictKind
 from dynamics.lyapunov.evidence import Recurrence
+from dynamics.lyapunov.selection import MIN_GAIN
 from dynamics.lyapunov.surrogates import SurrogateTest
 
+MIN_RIVALS = 5  # models that must have been compared where growth is inferred from their agreement
+UNANIMOUS = 0.95  # share of them in which errors grow
 MIN_CHAOS = 0.02  # lambda_max times mean period below which growth is too slow to be told from drift
 PREDICTABLE = 0.25  # forecast error below which a series is not noise, whatever model forecasts it
 FEW_DIMENSIONS = 3.0  # correlation dimension below which states do not fill a larger space as noise does
-MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 
 DRIFTING = 0.1  # share of neighbours in the other half of time below which the law of motion changes: chaos shows 0.12 and more
 BEYOND_DOUBT = 3.0  # the same that outweighs surrogates: exp(x) of linear noise x was forecast e times better, too
@@ -48,6 +50,8 @@ class Findings:
     search_cut: bool = False  # the budget ended before enough models were tried
     surrogates: SurrogateTest | None = None  # None for too few rows, or a spent budget
     mixing: float = float("nan")  # share of nearest neighbours in the other half of time
+    rivals: tuple[float, ...] = ()  # lambda_max of other models that forecast about as well
+    neighbours_high: float = float("nan")  # upper end of lambda_max as neighbours tell it, without the model
 
     @property
     def gain(self) -> float:
@@ -62,8 +66,16 @@ class Findings:
         return self.recurrence.long < 0.02 + 4.0 * min(self.noise, 0.15) ** 2
 
     @property
-    def growing(self) -> bool:
+    def surely_growing(self) -> bool:
         return self.lambda_low > 0 and self.lambda_max * self.period_steps > MIN_CHAOS
+
+    @property
+    def growing(self) -> bool:
+        """Growth of errors: models may disagree on how fast it is, which widens the interval, and yet all find it."""
+        if self.surely_growing or not self.free_run:
+            return self.surely_growing
+        found = np.array([self.lambda_max, *self.rivals]) * self.period_steps > MIN_CHAOS
+        return bool(found[0]) and len(self.rivals) >= MIN_RIVALS and bool(np.mean(found) >= UNANIMOUS)
 
 
 def evidence(f: Findings) -> list[Evidence]:
@@ -73,8 +85,14 @@ def evidence(f: Findings) -> list[Evidence]:
             test="largest-exponent",
             value=f.lambda_max * f.period_steps,
             supports="chaotic" if f.growing else "periodic" if f.lambda_low <= 0 <= f.lambda_high else "none",
-            detail="lambda_max times the mean period; chaotic if its interval excludes 0 and it exceeds "
-            f"{MIN_CHAOS}: interval [{f.lambda_low * f.period_steps:.3g}, {f.lambda_high * f.period_steps:.3g}].",
+            detail=f"lambda_max times the mean period; chaotic if it exceeds {MIN_CHAOS} and its interval excludes 0, or a model that sustains "
+            f"itself finds so and nearly all of {MIN_RIVALS} others and more agree: interval [{f.lambda_low * f.period_steps:.3g}, "
+            f"{f.lambda_high * f.period_steps:.3g}]"
+            + (
+                f", other models {min(f.rivals) * f.period_steps:.3g} to {max(f.rivals) * f.period_steps:.3g}."
+                if f.rivals
+                else "."
+            ),
         ),
         Evidence(
             test="nonlinear-forecast",
@@ -191,6 +209,11 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "undecided",
                 "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
             )
+        if not f.free_run and f.neighbours_high < f.lambda_low:
+            return (
+                "undecided",
+                "The fitted model cannot sustain itself, and neighbours part far more slowly than it says: not trusted.",
+            )
         if f.mixing < DRIFTING:
             return (
                 "undecided",
@@ -239,7 +262,7 @@ def _doubt_of_noise(f: Findings) -> str:
 
 
 def _regular(f: Findings) -> tuple[VerdictKind, str]:
-    if f.growing and f.nonlinear and f.recurrence.long > 3.0 * (1e-3 + f.noise**2):
+    if f.surely_growing and f.nonlinear and f.recurrence.long > 3.0 * (1e-3 + f.noise**2):
         return (
             "undecided",
             "The series almost repeats itself, yet the fitted model is unstable: weak chaos or regular motion.",

@@ -14,7 +14,7 @@ from dynamics.lyapunov.basis import with_radial
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.sampling import Sampling
 from dynamics.lyapunov.selection import gain_by_lead
-from dynamics.lyapunov.spectrum import LEAST_MODEL_ERROR, _model_variance
+from dynamics.lyapunov.spectrum import LEAST_MODEL_ERROR, Measured, _model_variance, doubted
 from dynamics.lyapunov.states import delay_vectors
 from dynamics.reporting import Reporter
 
@@ -104,3 +104,29 @@ def test_an_exponent_off_zero_widens_the_interval():
     assert _model_variance(np.array([0.1, -0.5, -1.0]), True) == pytest.approx(
         exact + 0.05**2
     )  # no more than the rate itself
+
+
+@pytest.mark.parametrize(
+    ("linear", "nonlinear", "is_spent"),
+    [
+        ([0.1, 0.5, 0.8], [0.05, 0.4, 0.8], True),  # nothing is known of the third step, yet the first are forecast
+        ([0.1, 0.5, 0.8], [0.01, 0.02, 0.04], False),  # forecast to the end
+        ([0.5, 0.8, 0.9], [0.5, 0.8, 0.9], False),  # noise: no shorter time scale helps
+    ],
+)
+def test_a_shorter_time_scale_is_tried_where_forecasts_are_spent(linear, nonlinear, is_spent):
+    def candidate(curve, is_linear):
+        states = SimpleNamespace(of_flow=True, stride=4)
+        return SimpleNamespace(
+            states=states, curve=np.array(curve), is_linear=is_linear, score=float(np.mean(np.log(curve)))
+        )
+
+    assert modelling.spent([candidate(linear, True), candidate(nonlinear, False)]) is is_spent
+
+
+def test_another_method_that_disagrees_widens_the_interval():
+    covariance = np.array([[0.01, 0.002], [0.002, 0.03]])
+    measured = Measured(np.array([0.5, -1.0]), covariance, "free run", np.zeros(2), np.zeros(2), None, 0, [])
+    found = doubted(measured, 0.2)
+    np.testing.assert_allclose(found.covariance, [[0.1, 0.002], [0.002, 0.03]])
+    np.testing.assert_array_equal(measured.covariance, [[0.01, 0.002], [0.002, 0.03]])

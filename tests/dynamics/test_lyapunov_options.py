@@ -294,3 +294,34 @@ def test_chaos_is_not_said_of_a_series_as_predictable_as_linear_noise(change, ki
         assert item.supports == (
             "none" if test.rows < 360 else "chaotic" if test.rejected else "noise" if test.p > 0.1 else "none"
         )
+
+
+@pytest.mark.parametrize(
+    ("rivals", "kind"),
+    [
+        ((0.01, 0.03, 0.05, 0.02, 0.04), "chaotic"),  # they disagree on how fast errors grow, not on whether they do
+        ((0.01, 0.03, 0.05, 0.02), "undecided"),  # too few
+        ((0.01, 0.03, 0.05, 0.02, -0.01), "undecided"),
+        ((0.01, 0.03, 0.05, 0.02, 0.0005), "undecided"),  # 0.015 a period: a cycle's, measured badly
+        ((), "undecided"),
+    ],
+)
+def test_models_that_agree_on_growth_outweigh_a_wide_interval(rivals, kind):
+    wide = {"lambda_low": -0.01, "lambda_high": 0.05, "surrogates": surrogates(10.0), "rivals": rivals}
+    assert verdict.judge(verdict.Findings(**(FINDINGS | CHAOS | wide))).kind == kind
+    falls = wide | {"lambda_max": -0.001}
+    assert verdict.judge(verdict.Findings(**(FINDINGS | CHAOS | falls))).kind == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("free_run", "neighbours", "kind"),
+    [
+        (False, 0.004, "undecided"),  # as a strange nonchaotic attractor under noise: the model alone sees growth
+        (False, 0.018, "chaotic"),
+        (False, float("nan"), "chaotic"),  # too few neighbours to ask
+        (True, 0.004, "chaotic"),  # a model that lives on the attractor by itself needs no witness
+    ],
+)
+def test_growth_that_only_a_failing_model_sees_is_not_chaos(free_run, neighbours, kind):
+    change = {"surrogates": surrogates(10.0), "free_run": free_run, "neighbours_high": neighbours}
+    assert verdict.judge(verdict.Findings(**(FINDINGS | CHAOS | change))).kind == kind

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from domain.specs import LyapunovSpec
-from dynamics.lyapunov import analyze, fitting, modelling, selection, spaces, verdict
+from dynamics.lyapunov import analyze, fitting, selection, spaces, trials, verdict
 from dynamics.lyapunov.basis import polynomial
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.evidence import mixing
@@ -109,13 +109,13 @@ def test_forecasts_of_different_steps_are_compared_at_the_same_leads():
 
 def test_the_middle_of_the_models_that_forecast_about_as_well_counts():
     def trial(score, free, off_zero):
-        return modelling.Trial(SimpleNamespace(score=score), 0.0, free, True, off_zero)
+        return trials.Trial(SimpleNamespace(score=score), 0.0, free, True, off_zero)
 
-    trials = [trial(-3.0, 0.9, 0.3), trial(-2.9, 0.1, 0.0), trial(-2.8, 0.2, 0.1), trial(-2.0, 0.15, 0.0)]
-    assert modelling._middle(trials, True).free == 0.2
-    assert modelling._middle(trials[:2], True).free == 0.1  # of two the one with an exponent at zero
-    assert modelling._middle(trials, False).free == 0.9
-    assert modelling._middle([], True) is None
+    found = [trial(-3.0, 0.9, 0.3), trial(-2.9, 0.1, 0.0), trial(-2.8, 0.2, 0.1), trial(-2.0, 0.15, 0.0)]
+    assert trials._middle(found, True).free == 0.2
+    assert trials._middle(found[:2], True).free == 0.1  # of two the one with an exponent at zero
+    assert trials._middle(found, False).free == 0.9
+    assert trials._middle([], True) is None
 
 
 def test_fewer_rows_carry_fewer_functions_and_more_models():
