@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -100,13 +101,10 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     period, pace = prepared.sampling.period_steps, prepared.sampling.pace
     places = spaces.state_spaces(paths, prepared.segments, pace, prepared, spec)
     found = explore(places, period, pace, noise, 0.5, clock)
-    fixed = prepared.n_channels > 1 or spec.embedding_delay != "auto"
-    for _ in range(MOST_HALVINGS):
-        if fixed or clock.left() < 0.5 or not spent(found):
-            break
-        pace /= 2.0
-        places = spaces.state_spaces(paths, prepared.segments, pace, prepared, spec)
-        found = explore(places, period, pace, noise, 0.5, clock)
+    if prepared.n_channels == 1 and spec.embedding_delay == "auto":
+        found, places, pace = on_shorter_scale(
+            found, places, pace, partial(_search_at, paths, prepared, spec, noise, clock), clock
+        )
     delayed, spread, why = with_delays(min(found, key=lambda c: c.score), paths, prepared, noise, clock)
     found, places = (delayed, spread) if delayed else (found, places)
     ordered = selection.choose(found)
@@ -147,15 +145,41 @@ def build(prepared: Prepared, spec: LyapunovSpec, clock: Clock) -> Modelled:
     )
 
 
-def spent(found: list[Candidate]) -> bool:
-    """Whether forecasts of delay vectors of a flow come to nothing over the pace, yet nonlinear ones are better at short leads.
+def _search_at(
+    paths: list[np.ndarray], prepared: Prepared, spec: LyapunovSpec, noise: float, clock: Clock, pace: float
+) -> tuple[list[Candidate], list[tuple[States, bool]]]:
+    places = spaces.state_spaces(paths, prepared.segments, pace, prepared, spec)
+    return explore(places, prepared.sampling.period_steps, pace, noise, 0.5, clock), places
 
-    Then the motion is to be looked at on a shorter time scale: its predictability is used up before the horizon is reached.
+
+def on_shorter_scale(
+    found: list[Candidate],
+    places: list[tuple[States, bool]],
+    pace: float,
+    search_at: Callable[[float], tuple[list[Candidate], list[tuple[States, bool]]]],
+    clock: Clock,
+) -> tuple[list[Candidate], list[tuple[States, bool]], float]:
+    """Candidates, their spaces and the pace: half of it or a quarter where forecasts over it are spent and over less are not.
+
+    Kept as they were where no shorter time scale shows nonlinear models that forecast well and better than linear ones.
     """
+    best, shorter = found, pace
+    for _ in range(MOST_HALVINGS):
+        if clock.left() < 0.5 or not spent(best):
+            break
+        shorter /= 2.0
+        best, spread = search_at(shorter)
+        if not spent(best) and selection.gain(best) > selection.CLEAR_GAIN:
+            return best, spread, shorter
+    return found, places, pace
+
+
+def spent(found: list[Candidate]) -> bool:
+    """Whether forecasts of delay vectors of a flow come to nothing over the pace, yet nonlinear ones are better at short leads."""
     if not found[0].states.of_flow or min(c.score for c in found) < np.log(SPENT):
         return False
     _, gains = selection.gain_by_lead(found)
-    return bool(np.max(gains, initial=0.0) > selection.MIN_GAIN)
+    return bool(np.max(gains, initial=0.0) > selection.CLEAR_GAIN)
 
 
 def with_delays(

@@ -37,6 +37,7 @@ DELAYED_MENU = ((1.0, 0.5), (0.5, 0.0), (1.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.5
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
+CLEAR_GAIN = 0.3  # the same that leaves no doubt
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
 EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
@@ -322,6 +323,14 @@ def choose(candidates: list[Candidate]) -> list[Candidate]:
             near.append(c)
     first = min(near, key=lambda c: c.complexity)
     return [first, *sorted((c for c in candidates if c is not first), key=lambda c: c.score)]
+
+
+def gain(candidates: list[Candidate]) -> float:
+    """Difference of log forecast errors between the best linear model and the best nonlinear one; minus infinity without either."""
+    linear, nonlinear = (
+        min((c.score for c in candidates if c.is_linear is kind), default=None) for kind in (True, False)
+    )
+    return float("-inf") if linear is None or nonlinear is None else linear - nonlinear
 
 
 def gain_by_lead(candidates: list[Candidate]) -> tuple[np.ndarray, np.ndarray]:

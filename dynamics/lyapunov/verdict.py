@@ -8,7 +8,7 @@ import numpy as np
 
 from domain.results import Evidence, Verdict, VerdictKind
 from dynamics.lyapunov.evidence import Recurrence
-from dynamics.lyapunov.selection import MIN_GAIN
+from dynamics.lyapunov.selection import CLEAR_GAIN, MIN_GAIN
 from dynamics.lyapunov.surrogates import SurrogateTest
 
 MIN_RIVALS = 5  # models that must have been compared where growth is inferred from their agreement
@@ -203,7 +203,7 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             "No nonlinear model forecasts the series better than a linear one: no evidence of deterministic dynamics "
             "beyond linearly correlated noise."
         )
-    if f.growing and f.model_error < 0.8 and (f.free_run or f.gain > (0.3 if f.whole_spectrum else STRONG_GAIN)):
+    if f.growing and f.model_error < 0.8 and (f.free_run or f.gain > (CLEAR_GAIN if f.whole_spectrum else STRONG_GAIN)):
         if f.whole_spectrum and f.sum_of_exponents > 0 and not f.free_run:
             return (
                 "undecided",

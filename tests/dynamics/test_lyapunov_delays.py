@@ -106,22 +106,58 @@ def test_an_exponent_off_zero_widens_the_interval():
     )  # no more than the rate itself
 
 
+def scored(linear, nonlinear):
+    """A linear and a nonlinear candidate with these forecast errors by lead."""
+    return [
+        SimpleNamespace(
+            states=SimpleNamespace(of_flow=True, stride=4),
+            curve=np.array(curve),
+            is_linear=curve is linear,
+            score=float(np.mean(np.log(curve))),
+        )
+        for curve in (linear, nonlinear)
+    ]
+
+
+SPENT = ([0.1, 0.5, 0.8], [0.05, 0.4, 0.8])  # nothing is known of the third step, yet the first are forecast
+
+
 @pytest.mark.parametrize(
-    ("linear", "nonlinear", "is_spent"),
+    ("curves", "is_spent"),
     [
-        ([0.1, 0.5, 0.8], [0.05, 0.4, 0.8], True),  # nothing is known of the third step, yet the first are forecast
-        ([0.1, 0.5, 0.8], [0.01, 0.02, 0.04], False),  # forecast to the end
-        ([0.5, 0.8, 0.9], [0.5, 0.8, 0.9], False),  # noise: no shorter time scale helps
+        (SPENT, True),
+        (([0.1, 0.5, 0.8], [0.01, 0.02, 0.04]), False),  # forecast to the end
+        (([0.5, 0.8, 0.9], [0.45, 0.8, 0.9]), False),  # noise: no shorter time scale helps
     ],
 )
-def test_a_shorter_time_scale_is_tried_where_forecasts_are_spent(linear, nonlinear, is_spent):
-    def candidate(curve, is_linear):
-        states = SimpleNamespace(of_flow=True, stride=4)
-        return SimpleNamespace(
-            states=states, curve=np.array(curve), is_linear=is_linear, score=float(np.mean(np.log(curve)))
-        )
+def test_forecasts_are_spent_where_only_the_first_steps_are_known(curves, is_spent):
+    assert modelling.spent(scored(*curves)) is is_spent
 
-    assert modelling.spent([candidate(linear, True), candidate(nonlinear, False)]) is is_spent
+
+@pytest.mark.parametrize(
+    ("searches", "pace"),
+    [
+        ([([0.1, 0.3, 0.5], [0.02, 0.1, 0.2])], 20.0),
+        ([SPENT, ([0.1, 0.3, 0.5], [0.02, 0.1, 0.2])], 10.0),
+        ([SPENT, SPENT], 40.0),
+        (
+            [([0.02, 0.1, 0.2], [0.019, 0.09, 0.19])],
+            40.0,
+        ),  # over half the pace a linear model is as good: noise is like that
+    ],
+)
+def test_a_shorter_time_scale_is_kept_only_where_it_shows_more(searches, pace, clock):
+    asked, before = [], scored(*SPENT)
+
+    def search_at(shorter):
+        asked.append(shorter)
+        return scored(*searches[len(asked) - 1]), [shorter]
+
+    found, places, kept = modelling.on_shorter_scale(before, [40.0], 40.0, search_at, clock)
+    assert kept == pace
+    assert asked == [20.0, 10.0][: len(searches)]
+    assert places == [pace]
+    assert (found is before) is (pace == 40.0)
 
 
 def test_another_method_that_disagrees_widens_the_interval():
