@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 
 import uvicorn
 
 from api.app import create_app
 from api.settings import ApiSettings
+from cli.listening import url_of
 from store import logs
+
+log = logging.getLogger("attractor.api")
 
 SHUTDOWN_SECONDS = 2
 # Longer than clients and proxies keep an idle connection (httpx 5 s, nginx 60 s): whoever closes first while the other
@@ -16,13 +20,12 @@ SHUTDOWN_SECONDS = 2
 KEEP_ALIVE_SECONDS = 75
 
 
-def run_api(settings: ApiSettings, listener: socket.socket | None = None) -> int:
-    """Serve until SIGINT or SIGTERM, on `listener` or on the settings' host and port; the exit status."""
+def run_api(settings: ApiSettings, listener: socket.socket) -> int:
+    """Serve until SIGINT or SIGTERM what comes to `listener`, a socket on the settings' host; the exit status."""
     logs.configure(settings.log_format, settings.log_level)
+    log.info("listening at %s", url_of(settings.host, listener))
     config = uvicorn.Config(
         create_app(settings),
-        host=settings.host,
-        port=settings.port,
         # Lines are ours alone; of the server's own only what is wrong.
         log_config=None,
         log_level="warning",
@@ -31,5 +34,5 @@ def run_api(settings: ApiSettings, listener: socket.socket | None = None) -> int
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = uvicorn.Server(config)
-    server.run(sockets=None if listener is None else [listener])
+    server.run(sockets=[listener])
     return 0 if server.started else 1

@@ -50,7 +50,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each runs one job at a time.")] = 1,
 ) -> None:
     """Run the whole service on this machine: API, page and workers. Ctrl-C stops it."""
-    from cli.exposure import CannotServe
+    from cli.listening import CannotServe
     from cli.serve import serve as run
 
     try:
@@ -71,17 +71,19 @@ def api(
 ) -> None:
     """Run the API and the page against ATTRACTOR_DATABASE_URL and ATTRACTOR_BROKER_URL, without workers."""
     from api.settings import ApiSettings
-    from cli import exposure
+    from cli import listening
     from cli.api import run_api
 
     settings = ApiSettings()
     settings.host = settings.host if host is None else host
     settings.port = settings.port if port is None else port
     try:
-        exposure.check(settings, say=lambda line: print(line, flush=True))
-    except exposure.CannotServe as error:
+        listening.check(settings, say=lambda line: print(line, flush=True))
+        with listening.listen(settings.host, settings.port) as listener:
+            status = run_api(settings, listener)
+    except listening.CannotServe as error:
         _fail(str(error))
-    raise typer.Exit(run_api(settings))
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.settings import ApiSettings
-from cli import exposure
+from cli import listening
 from cli.child import SOCKET_FD
-from cli.exposure import CannotServe
+from cli.listening import CannotServe
 from cli.supervisor import CrashLoop, Program, Supervisor
 from store import logs, migrate
 from store.database import Database
@@ -27,15 +27,14 @@ from store.settings import StoreSettings
 from worker.settings import WorkerSettings
 
 READY_SECONDS = 60.0
-BACKLOG = 1024
 
 
 def serve(host: str, port: int, data_dir: Path, workers: int, say: Callable[[str], None]) -> None:
     """Run API and workers until SIGINT or SIGTERM. Raises `CannotServe`; leaves no process behind in any case."""
     data_dir = data_dir.resolve()
-    exposure.check(ApiSettings(host=host, data_dir=data_dir), say)
-    with _only_instance(data_dir) as claim, _listen(host, port) as listener:
-        url = _url(host, listener)
+    listening.check(ApiSettings(host=host, data_dir=data_dir), say)
+    with _only_instance(data_dir) as claim, listening.listen(host, port) as listener:
+        url = listening.url_of(host, listener)
         claim.write_text(json.dumps({"pid": os.getpid(), "url": url}))
         # Children have no terminal: whether the lines are for one is decided here.
         log_format = logs.resolved(StoreSettings().log_format, sys.stdout)
@@ -86,27 +85,6 @@ def _taken(data_dir: Path, claim: Path) -> str:
     except (OSError, ValueError):
         who = "another process is about to serve it"
     return f"The data directory {data_dir} is in use: {who}. Stop that one, or choose another with --data-dir."
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    address = exposure.address_of(host)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-        except OSError as error:
-            raise CannotServe(
-                f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port (0 takes any free one)."
-            ) from error
-        listener.listen(BACKLOG)
-        yield listener
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _programs(env: dict[str, str], listener: socket.socket, workers: int) -> list[Program]:

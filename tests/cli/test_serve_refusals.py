@@ -23,7 +23,8 @@ def refused(*arguments: str, command: str = "serve") -> str:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hosts on which `attractor api` would have begun to serve."""
     hosts: list[str] = []
-    monkeypatch.setattr("cli.api.run_api", lambda settings: hosts.append(settings.host) or 0)
+    monkeypatch.setattr("cli.api.run_api", lambda settings, listener: hosts.append(settings.host) or 0)
+    monkeypatch.setenv("ATTRACTOR_PORT", "0")
     return hosts
 
 
@@ -82,6 +83,15 @@ def test_a_database_that_does_not_answer_is_named(command, tmp_path, monkeypatch
 
 def test_an_unknown_host_is_refused(tmp_path):
     assert "not known" in refused("--host", "no-such-host.invalid", "--data-dir", str(tmp_path))
+
+
+def test_a_taken_port_is_refused_by_the_api_alone_as_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTRACTOR_DATA_DIR", str(tmp_path))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f"Port {port} of 127.0.0.1 cannot be used" in refused("--port", str(port), command="api")
 
 
 def test_a_taken_port_is_refused_and_the_directory_is_free_again(tmp_path):

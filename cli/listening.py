@@ -1,16 +1,19 @@
-"""Whether an address may be listened on: one that others can reach only where requests need a key."""
+"""The socket of the API, and whether its address may be listened on: one that others can reach only where requests need a key."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.settings import ApiSettings
 from store import keys
 from store.database import Database
+
+BACKLOG = 1024
 
 
 class CannotServe(Exception):
@@ -29,6 +32,28 @@ def address_of(host: str) -> str:
 
 def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.split("%")[0]).is_loopback
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that takes connections there, for whoever serves them."""
+    address = address_of(host)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+        except OSError as error:
+            raise CannotServe(
+                f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port (0 takes any free one)."
+            ) from error
+        listener.listen(BACKLOG)
+        yield listener
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def check(settings: ApiSettings, say: Callable[[str], None]) -> None:
