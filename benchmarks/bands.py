@@ -84,7 +84,7 @@ def _seen(kernel: np.ndarray, states: np.ndarray, noise: float) -> np.ndarray:
 def trained(series: np.ndarray, observation: dict[str, Any]) -> TrainedModel:
     n = series.shape[1]
     spec = {
-        "observation": observation, "latent_dim": max(4, n), "hidden_dim": 50, "test_fraction": HELD_OUT, "updates": UPDATES,
+        "observation": observation, "latent_dim": n, "hidden_dim": 50, "test_fraction": HELD_OUT, "updates": UPDATES,
         "seeds": SEEDS, "budget_seconds": 3600.0, "regularization": {"smoothing": "off"},
     }  # fmt: skip
     model, _ = train(

@@ -55,9 +55,8 @@ def run(
     """
     kicked = bool(model.step_std.any())
     all_steps = model.lead + n_steps
-    normals = _Normals(spec.seed, spec.samples, model.n_observed, all_steps if kicked else 0)
-    start, n_channels = _mirrored(normals.take(1) * model.measurement_std, spec.samples)[0], len(model.channels)
-    before = _before(model, context, start)
+    normals = _Normals(spec.seed, spec.samples, model.n_observed, model.shown_steps + (all_steps if kicked else 0))
+    before, n_channels = _before(model, context, normals.take(model.shown_steps), spec.samples), len(model.channels)
     z = before[-1]
     noise = _mirrored(normals.take(1) * model.reading_std, spec.samples)[0]
     columns = np.arange(n_channels) if model.readouts is None else [c.first for c in model.readouts.channels]
@@ -79,24 +78,29 @@ def run(
     return reading.ensemble()
 
 
-def _before(model: TrainedModel, context: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The states that the observations to come depend on, (L, M, S), the last of them with the `noise` (N_e, S) of every member."""
+def _before(model: TrainedModel, context: np.ndarray, normals: np.ndarray, samples: int) -> np.ndarray:
+    """The states that the observations to come depend on, (L, M, S), from standard normal numbers (L, S // 2, N_e).
+
+    Without a kernel (L = 1) every member starts at the context's last row with an error of its measurement. With one it starts at
+    a draw of the states given the context, as the deconvolution knows them: see `Filter.doubts`.
+    """
     if model.filter is None:
+        noise = _mirrored(normals * model.measurement_std, samples)[0]
         last = context[-1] if model.readouts is None else model.readouts.last_signal(context)
         return model.encode(last + noise.T).astype(model.dtype).T[None]
-    known = model.launch(context)
-    before = np.repeat(known[..., None], noise.shape[1], axis=2)
-    before[-1] += _into_latent(model).T @ noise
+    doubts = model.filter.doubts(len(context), model.lead)  # (N, L, L)
+    errors = np.einsum("nlk,ksn->lsn", doubts, normals)
+    before = model.launch(context)[..., None] + _mirrored(errors @ _into_latent(model), samples)
     return before.astype(model.dtype)
 
 
 class _Normals:
-    """Standard normal numbers (steps, S // 2, N_e), of one stream: two for the start and the readings, then one for each step."""
+    """Standard normal numbers (steps, S // 2, N_e), of one stream: for the start, one for the readings, one for each step."""
 
     def __init__(self, seed: int, samples: int, n_observed: int, n_steps: int) -> None:
         self._shape, self._taken = (samples // 2, n_observed), 0
-        few = (2 + n_steps) * samples // 2 * n_observed <= _KEPT_NORMALS
-        self._all = _kept_normals(seed, (2 + n_steps, *self._shape)) if few else None
+        few = (1 + n_steps) * samples // 2 * n_observed <= _KEPT_NORMALS
+        self._all = _kept_normals(seed, (1 + n_steps, *self._shape)) if few else None
         self._rng = np.random.default_rng(seed)
 
     def take(self, n_steps: int) -> np.ndarray:

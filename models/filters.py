@@ -94,6 +94,18 @@ class Filter:
             found[..., channels] = gain @ rows[..., channels]
         return found
 
+    def doubts(self, n: int, lead: int) -> np.ndarray:
+        """Square roots of the covariance of z - z^ given n rows of x, in the last L rows of `histories` but `lead`: (N, L, L).
+
+        cov = v (K - G cov(x, z)) with v = q noise_std^2: R of R R^T = cov for each channel; R times L standard normal numbers is
+        what the states may differ from their estimate by.
+        """
+        found = np.empty((len(self.persistence), self.steps, self.steps))
+        variance = self.signal_to_noise * self.noise_std**2
+        for c, (a, q) in enumerate(zip(self.persistence, self.signal_to_noise, strict=True)):
+            found[c] = np.sqrt(variance[c]) * _doubt(tuple(self.kernel.tolist()), float(a), float(q), n, lead)
+        return found
+
     def deconvolve(self, rows: np.ndarray) -> np.ndarray:
         """What was filtered, at every row of a series without gaps: (T, N) -> (T, N).
 
@@ -156,6 +168,22 @@ def _gain(kernel: tuple[float, ...], persistence: float, signal_to_noise: float,
     gain = np.linalg.solve(own + np.eye(n) / signal_to_noise, between.T).T
     gain.setflags(write=False)
     return gain
+
+
+@lru_cache(maxsize=16)
+def _doubt(kernel: tuple[float, ...], persistence: float, signal_to_noise: float, n: int, lead: int) -> np.ndarray:
+    """R (L, L) of `Filter.doubts` for a z of variance 1."""
+    length = len(kernel)
+    rows = slice(n - 1 - lead, n + length - 1 - lead)
+    between, _ = _covariances(np.array(kernel), persistence, n)
+    prior = persistence ** np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    left = prior - _gain(kernel, persistence, signal_to_noise, n)[rows] @ between[rows].T
+    values, vectors = np.linalg.eigh((left + left.T) / 2)
+    root = (
+        vectors * np.sqrt(values.clip(min=0)) @ vectors.T
+    )  # symmetric, so that it does not depend on the vectors' signs
+    root.setflags(write=False)
+    return root
 
 
 def _explained(kernel: np.ndarray, persistence: float, signal_to_noise: float, n: int) -> np.ndarray:

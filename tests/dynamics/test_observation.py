@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import linear
 
 from domain.errors import DomainError, InvalidParameters, SeriesTooShort
 from domain.results import ForecastStart, Predictability
@@ -84,6 +85,30 @@ class TestForecast:
         )
         assert (found.inputs, found.nuisance) == ("series", "series")
         np.testing.assert_allclose(found.median, rows[120:150, :2], atol=0.15)  # the context is deconvolved, not known
+
+    def test_bands_hold_for_a_linear_system_through_a_kernel(self) -> None:
+        """z_t = 0.9 z_{t-1} + e through three taps with noise, and the model is that: nine of ten new measurements lie in the band."""
+        kernel, a, q, noise, n_rows = np.array([0.5, 0.3, 0.2]), 0.9, 0.3, 0.1, 3000
+        rng, z = np.random.default_rng(0), np.zeros(n_rows + 2)
+        for t in range(1, len(z)):
+            z[t] = a * z[t - 1] + q * rng.standard_normal()
+        x = convolve(kernel, z[:, None]) + noise * rng.standard_normal((n_rows, 1))
+        quality = q**2 / (1 - a**2) / noise**2
+        model = linear(
+            [a], residual_std=np.full(1, q), noise_std=np.zeros(1),
+            filter=Filter(kernel, np.array([a]), np.array([quality]), np.full(1, noise)),
+        )  # fmt: skip
+        inside = []
+        for k, start in enumerate(range(100, n_rows - 10, 9)):
+            spec = ForecastSpec(horizon_steps=6, samples=100, seed=k)
+            found = forecast(
+                model, x[start - 6 : start], spec=spec, start=ForecastStart(index=start, time=0.0), predictability=Predictability()
+            )  # fmt: skip
+            low, high = (np.array(found.quantiles[p], float) for p in ("0.05", "0.95"))
+            inside.append(((x[start : start + 6] >= low) & (x[start : start + 6] <= high))[:, 0])
+        share = np.mean(inside, axis=0)
+        assert len(inside) > 300
+        assert share == pytest.approx(0.9, abs=0.05)  # 3 binomial standard deviations
 
     def test_without_nuisance_the_signal_is_forecast(self) -> None:
         model = linear_model()

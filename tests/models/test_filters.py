@@ -75,3 +75,22 @@ def test_long_series_are_deconvolved_as_if_at_once_and_the_ends_are_cut() -> Non
             np.corrcoef(found[left:-right, c], truth[left:-right, c])[0, 1]
             > np.corrcoef(x[:, c], truth[:, c])[0, 1] + 0.1
         )
+
+
+@pytest.mark.parametrize("lead", [0, 3])
+def test_what_is_left_in_doubt_is_the_conditional_covariance(lead: int) -> None:
+    """Against conditioning written out: states and rows are jointly normal, x = H z + noise."""
+    n, kernel, a, quality, noise = 12, np.array([0.5, 0.3, 0.15, 0.05]), 0.8, 20.0, 0.3
+    length = len(kernel)
+    filter = Filter(kernel, np.array([a]), np.array([quality]), np.array([noise]))
+    states = np.arange(n + length - 1)
+    prior = quality * noise**2 * a ** np.abs(states[:, None] - states)
+    seen = np.zeros((n, n + length - 1))
+    for t in range(n):
+        for k in range(length):
+            seen[t, t + length - 1 - k] = kernel[k]
+    rows = seen @ prior @ seen.T + noise**2 * np.eye(n)
+    left = prior - prior @ seen.T @ np.linalg.inv(rows) @ seen @ prior
+    stop = n + length - 1 - lead
+    root = filter.doubts(n, lead)[0]
+    np.testing.assert_allclose(root @ root.T, left[stop - length : stop, stop - length : stop], atol=1e-12)

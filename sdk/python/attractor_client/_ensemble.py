@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from attractor_client._counted import Reading, Readouts
-from attractor_client._filters import convolve, histories
+from attractor_client._filters import convolve, doubts, histories
 from attractor_client._side_by_side import advance
 from attractor_client.results import CountedForecast, Notice
 
@@ -62,19 +62,20 @@ class Ensemble:
         self._n_gone, self._first_gone = 0, -1
         self._rng = np.random.default_rng(seed)
         scaled = (rows - self._series["mean"]) / self._series["std"]
-        start = _mirrored(self._normals(1) * self._measurement_std, samples)[0]
         self._kernel = tensors.get("filter.kernel")
         self._lead = 0 if self._kernel is None else int(tensors["filter.cut"][1])
         if self._kernel is None:
+            start = _mirrored(self._normals(1) * self._measurement_std, samples)[0]
             embedded = np.concatenate([scaled[len(scaled) - 1 - lag] for lag in lags])
             if readouts is not None:
                 embedded = readouts.last_signal(scaled)
             self._before = self._encode(embedded + start.T).astype(self._dtype).T[None]
         else:
-            known = self._encode(histories(tensors, scaled)[: len(scaled) + len(self._kernel) - 1 - self._lead])
-            before = np.repeat(known[-len(self._kernel) :, :, None], samples, axis=2)
-            before[-1] += self._into_latent().T @ start
-            self._before = before.astype(self._dtype)
+            length, known = len(self._kernel), histories(tensors, scaled)
+            stop = len(known) - self._lead
+            errors = np.einsum("nlk,ksn->lsn", doubts(tensors, len(scaled), self._lead), self._normals(length))
+            states = self._encode(known[stop - length : stop])[:, :, None]
+            self._before = (states + _mirrored(errors @ self._into_latent(), samples)).astype(self._dtype)
         self._z = self._before[-1]
         reading = tensors.get("filter.noise_std", self._measurement_std)
         columns = list(range(self._n_channels))

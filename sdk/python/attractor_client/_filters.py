@@ -20,6 +20,23 @@ def histories(tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     return found
 
 
+def doubts(tensors: dict[str, np.ndarray], n: int, lead: int) -> np.ndarray:
+    """Square roots (N, L, L) of the covariance of what n rows leave open of the last L rows of `histories` but `lead`."""
+    kernel = tensors["filter.kernel"]
+    length = len(kernel)
+    rows = slice(n - 1 - lead, n + length - 1 - lead)
+    found = np.empty((len(tensors["filter.persistence"]), length, length))
+    for c, (a, quality, noise) in enumerate(
+        zip(*(tensors[f"filter.{k}"] for k in ("persistence", "signal_to_noise", "noise_std")), strict=True)
+    ):
+        between, own = _covariances(kernel, float(a), n)
+        prior = float(a) ** np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+        left = prior - between[rows] @ np.linalg.solve(own + np.eye(n) / quality, between[rows].T)
+        values, vectors = np.linalg.eigh((left + left.T) / 2)
+        found[c] = np.sqrt(quality) * noise * (vectors * np.sqrt(values.clip(min=0)) @ vectors.T)
+    return found
+
+
 def deconvolve(tensors: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     """What was filtered, at every row: (T, N) -> (T, N); longer series by a window of four kernels, whose middle row is the estimate."""
     before = len(tensors["filter.kernel"]) - 1
