@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,15 @@ def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) ->
     # A band has four numbers for each row, a line two.
     rows_each = int(np.clip(MOST_NUMBERS / (len(shown) * (4 * len(bands) + 4)), 100, MOST_POINTS))
     panels = []
-    counted = forecast.get("counted_channels") or {}
+    counted, across = forecast.get("counted_channels") or {}, time_axis(forecast["time_unit"], tight=True)
+    if counted:  # colours are wider than lines: all panels show the same stretch
+        first = float(time[0]) if measured is None else min(float(time[0]), float(measured.time[0]))
+        across = replace(across, limits=(first, float(time[-1])))
     for k, name in enumerate(shown):
         top = _lyapunov_axis(forecast) if k == 0 else None
         if counted.get(name, {}).get("classes"):
             known_values = None if measured is None else (measured.time, measured.values[:, k])
-            panels.append(_classes_panel(name, forecast, counted[name], known_values, top))
+            panels.append(Panel(across, *_classes(name, forecast, counted[name], known_values), top=top))
             continue
         marks: list[Mark] = []
         rows = keep_extremes(median[:, k], *(curve[:, k] for _, _, *both in bands for curve in both), most=rows_each)
@@ -52,13 +56,11 @@ def fan_panels(forecast: dict[str, Any], measured: Any, most: int = CHANNELS) ->
             marks.append(Line(measured.time[known], measured.values[known, k], "data", "measured", width=1.4))
         marks.append(Line(time[rows], median[rows, k], "model", "median forecast", "dash", 1.8))
         marks += _moments(forecast)
-        panels.append(Panel(time_axis(forecast["time_unit"], tight=True), Axis(name), marks, top=top))
+        panels.append(Panel(across, Axis(name), marks, top=top))
     return panels
 
 
-def _classes_panel(
-    name: str, forecast: dict[str, Any], odds: dict[str, Any], measured: Any, top: TopAxis | None
-) -> Panel:
+def _classes(name: str, forecast: dict[str, Any], odds: dict[str, Any], measured: Any) -> tuple[Axis, list[Mark]]:
     """The probability of each class at each step as colours, and the classes that were measured."""
     classes, time = array(odds["classes"]), array(forecast["time"])
     every = -(-len(time) // MOST_COLUMNS)
@@ -71,11 +73,10 @@ def _classes_panel(
         rows = keep_extremes(values, most=MOST_COLUMNS)
         there = np.isin(values[rows], classes)
         at = np.where(there, np.searchsorted(classes, np.where(there, values[rows], classes[0])), np.nan)
-        marks.append(Line(known[rows], at, "data", "measured", width=1.4))
+        marks.append(Line(known[rows], at, "fifth", "measured class", width=1.4))
     marks += _moments(forecast)
     ticks = [(float(number), num(value, 6)) for number, value in zip(numbers, classes, strict=True)]
-    axis = Axis(name, limits=(-0.5, len(classes) - 0.5), ticks=ticks)
-    return Panel(time_axis(forecast["time_unit"], tight=True), axis, marks, top=top)
+    return Axis(name, limits=(-0.5, len(classes) - 0.5), ticks=ticks), marks
 
 
 def _moments(forecast: dict[str, Any]) -> list[Mark]:

@@ -192,6 +192,7 @@ def _evaluation(model: dict[str, Any], draw: Draw) -> list[Block]:
         ),
         Table(("measure", "value", "floor", "variant", "meaning"), rows, "", frozenset({1, 2}), (1.4, 0.8, 0.7, 1.3, 4)),
         Facts([("Valid prediction time", _valid_time(report["valid_prediction_time"]))]),
+        *_counted(report.get("counted_channels") or []),
         *_pictures(draw, "model", ["time-series", "power-spectra", "histograms"]),
         *_pictures(draw, "model", ["spectrum"]),
         _exponents(spectra),
@@ -199,6 +200,19 @@ def _evaluation(model: dict[str, Any], draw: Draw) -> list[Block]:
         *_pictures(draw, "model", ["prediction-error"]),
         *_warnings(report),
     ]  # fmt: skip
+
+
+def _counted(channels: list[dict[str, Any]]) -> list[Block]:
+    if not channels:
+        return []
+    names = ("log_likelihood", "marginal", "persistence", "total_variation", "total_variation_floor")
+    rows = [(c["channel"], c["kind"], *(num(c[name]) for name in names)) for c in channels]
+    said = (
+        f"Counts and classes, {channels[0]['horizon_steps']:,} steps ahead: mean log-likelihoods of what was recorded in nats a row, larger is "
+        "better, by the model, by the channel's overall distribution, and by no change; the total variation between recorded and generated values."
+    )
+    heads = ("channel", "kind", "model", "overall", "no change", "total variation", "its floor")
+    return [Text(said), Table(heads, rows, "", frozenset(range(2, 7)), (1.6, 1.2, 1, 1, 1, 1.2, 1))]
 
 
 def _forecast(forecast: dict[str, Any] | None, origin: str, draw: Draw) -> list[Block]:
@@ -325,9 +339,10 @@ def _flat(found: dict[str, Any]) -> str:
     rest = [
         f"{k.replace('_', ' ')} {_plain(v)}"
         for k, v in found.items()
-        if k != "kind" and v not in (0, None, False, "", [])
+        if k != "kind" and v not in (0, None, False, "", []) and not isinstance(v, dict)
     ]
-    return ", ".join([kind, *rest])
+    read = [f"{name} {part['kind']}" for name, part in (found.get("channel_distributions") or {}).items()]
+    return ", ".join([kind, *rest, *read])
 
 
 def _plain(value: Any) -> str:
