@@ -16,7 +16,7 @@ Rows of such a model are (T, N_e): a Gaussian channel standardised, a count as i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,17 @@ class Readouts:
             at = channel.coordinates
             found[..., at] = (channel.signal(rows[..., at], intensity) - self.offset[at]) / self.scale[at]
         return found
+
+    def scatter(self, rows: np.ndarray) -> np.ndarray:
+        """Std of the signals' own noise (N_e,), of rows (T, N_e): half the difference of those of the odd and of the even rows.
+
+        0 for Gaussian channels.
+        """
+        halved = [replace(c, bandwidth=c.bandwidth / 2) for c in self.channels]
+        odd, even = (Readouts(halved, self.offset, self.scale).signals(rows[k::2][: len(rows) // 2]) for k in (0, 1))
+        noise = (odd - even).std(axis=0) / 2
+        noise[self.gaussian] = 0.0
+        return np.asarray(noise)
 
     def predictor(self, u: np.ndarray, channel: Channel) -> np.ndarray:
         """o + s u of one channel: (..., N_e) -> (..., width)."""

@@ -15,7 +15,7 @@ function margins(panel, width) {
   const lines = (y.ticktext ?? []).flatMap((text) => plain(text).split("\n"));
   const longest = Math.max(0, ...lines.map((line) => line.length)) * LETTER;
   const beside = longest < Math.max(60, width * 0.3);
-  const labels = y.ticktext ? (beside ? longest : 0) : 46;
+  const labels = y.ticktext ? (beside ? Math.max(longest, 46) : 0) : 46;
   return {
     beside,
     left: Math.ceil(8 + labels + 16 * title(y)),

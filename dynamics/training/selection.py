@@ -100,6 +100,9 @@ class Referee:
         self.known = projected = self.portrait.project(known)
         # What a kernel shows, and counts, are compared in full; thinned runs and rare states are looked at before that.
         seen = known if data.filter is None else np.concatenate([*data.train, *data.validation])
+        # The signals of counts scatter, and so must what is thinned, or it would seem to leave cells that the data visit by chance.
+        longest = max(data.train, key=len)
+        self.scatter = None if data.readouts is None else data.readouts.scatter(longest)
         self.plain = data.filter is None and data.readouts is None
         self.seen = self.portrait if data.filter is None else Portrait(seen)
         self.n_bins = _bins(len(seen), self.seen.axes.shape[1])
@@ -127,7 +130,7 @@ class Referee:
             late_states = self._run(model, states[-1], self.start_rows, late_steps, LATE_EVERY, ahead)
             settled = max(TRANSIENT_STEPS, model.shown_steps)
             runs = model.show(states[settled - model.shown_steps : settled], states[settled:])
-            late = model.observe(late_states)  # (steps, starts, N_e), as are the runs
+            late = self._scattered(model.observe(late_states))  # (steps, starts, N_e), as are the runs
             bounded = (np.abs(runs) < 1e3).all(axis=(0, 2)) & (np.abs(late) < 1e3).all(axis=(0, 2))  # false for NaN
             error = self.prediction_error(model)
             exponent = self.exponent(model, states[-1])
@@ -164,12 +167,17 @@ class Referee:
         drive = None if self.inputs is None else Drive(self.inputs, self.rare_rows + 1)
         with np.errstate(all="ignore"):
             begin = model.encode(self.rare_starts)
-            late = model.observe(self._run(model, begin, self.rare_rows, steps, LASTING_EVERY, drive))
+            late = self._scattered(model.observe(self._run(model, begin, self.rare_rows, steps, LASTING_EVERY, drive)))
             bounded = (np.abs(late) < 1e3).all(axis=(0, 2))
         coverage = np.zeros(len(bounded))
         coverage[bounded] = self._coverage(self.portrait.project(late[:, bounded]))
         reachable = self._reachable(self.rare_rows, LASTING_EVERY * np.arange(1, len(late) + 1))
         return float(np.mean(coverage / reachable <= LEAST_COVERAGE))
+
+    def _scattered(self, observed: np.ndarray) -> np.ndarray:
+        if self.scatter is None:
+            return observed
+        return observed + self.scatter * np.random.default_rng(0).standard_normal(observed.shape)
 
     def _late_steps(self, model: TrainedModel) -> int:
         steps = int(LATE_STEPS * min(1.0, max(0.1, LATE_SIZE / model.n_parameters)))

@@ -49,6 +49,7 @@ def trained() -> tuple[TrainedModel, ReconstructionReport]:
         reporter=Reporter(),
         threads=1,
     )
+    assert {run.outcome for run in history.seeds} == {"ok"}
     before = model.context_rows - 1
     start, stop = history.test_steps
     report = evaluate(

@@ -62,6 +62,18 @@ def test_signals_follow_what_made_the_counts() -> None:
     assert at == 1
 
 
+def test_scatter_is_the_error_of_a_constant_rate() -> None:
+    """Where the rate is constant all that a signal does is scatter."""
+    values = waves(4000, 2)[0]
+    readouts = read_outs(values)
+    rng = np.random.default_rng(3)
+    values[:, 1], values[:, 2] = rng.poisson(3.0, 4000), rng.integers(1, 4, 4000)
+    rows = readouts.rows(values)
+    found, signals = readouts.scatter(rows), readouts.signals(rows)
+    np.testing.assert_allclose(found[1:3], signals[:, 1:3].std(axis=0), rtol=0.15)
+    assert found[0] == 0
+
+
 def test_draws_have_the_probabilities_that_are_said() -> None:
     readouts = read_outs(waves(3000, 1)[0])
     u, cuts = np.array([0.3, 0.2, -0.1, 0.2, -0.2]), np.array([-1.0, 1.5])
