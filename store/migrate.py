@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -43,8 +44,9 @@ def current(database: Database) -> str | None:
         return MigrationContext.configure(conn).get_current_revision()
 
 
+@cache
 def head() -> str | None:
-    """The revision that this code needs."""
+    """The revision that this code needs. Probes ask all the time, and each time the scripts would be read and run."""
     return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
@@ -54,9 +56,10 @@ def serves(revision: str | None) -> bool:
     return revision == head() or (revision is not None and revision not in known())
 
 
-def known() -> set[str]:
+@cache
+def known() -> frozenset[str]:
     """Every revision that this code can bring to its own."""
-    return {script.revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions()}
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions())
 
 
 @contextmanager
