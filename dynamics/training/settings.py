@@ -170,10 +170,14 @@ def resolve(
     rounds = min(length, forcing.longest_interval) if alone and forcing.kind == "stf" and not seen else length
     seconds = _update_seconds(weights * length * spec.batch_size, rounds, engine)
     enough = (_enough(weights) if tuned else GATED_STEPS if sizing.architecture in GATED else OTHER_STEPS) // length
-    if of_states:
-        rows = sum(len(values) for _, values in parts.train)
-        enough = min(enough, max(1000, MOST_VISITS * rows // (length * spec.batch_size)))
+    visits = MOST_VISITS * sum(len(values) for _, values in parts.train) // (length * spec.batch_size)
+    few_rows = of_states and visits < enough
+    enough = max(1000, visits) if few_rows else enough
     updates, seeds = _amount(spec, seconds, enough, SPARSE_SEEDS if sizing.sparse else FEW_SEEDS, why)
+    if few_rows and updates == enough and spec.updates == "auto":
+        why["updates"] = (
+            f"as many as take each row {MOST_VISITS:,} times, about what short simulated series were learned with"
+        )
     return Settings(
         architecture=sizing.architecture,
         latent_dim=sizing.size.latent,

@@ -64,7 +64,12 @@ def problem(
 
 def filtered(taps: int) -> dict[str, Any]:
     values = np.exp(-0.3 * np.arange(taps)) * np.cos(0.4 * np.arange(taps)) + 0.1
-    return {"kind": "convolutional", "kernel": {"kind": "given", "values": values.tolist()}, "noise": 0.05}
+    return {
+        "kind": "convolutional",
+        "kernel": {"kind": "given", "values": values.tolist()},
+        "noise": 0.05,
+        "loss": "observations",
+    }
 
 
 def moved(settings: Settings, data: TrainingData) -> np.ndarray:
