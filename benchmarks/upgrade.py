@@ -161,7 +161,7 @@ def upgrade(previous: Path, environment: dict[str, str]) -> dict[str, Any]:
 
 
 def ending(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    seen, events = job(client, job_id), client.get(f"/v1/jobs/{job_id}/events").json()["data"]
+    seen, events = job(client, job_id), client.get(f"/v1/jobs/{job_id}/events?limit=500").json()["data"]
     assert (seen["status"], seen["attempt"]) == ("succeeded", 1), seen
     changes = [event for event in events if event["type"] == "status"]
     back = [event["created_at"] for event in changes if event["data"]["status"] in ("queued", "running")][2:4]
