@@ -38,6 +38,13 @@ MAX_EVENTS = 500
 QUOTA_RETRY_SECONDS = 10
 
 _WAITING = (JobStatus.QUEUED, JobStatus.PAUSED)
+
+# What requests can hold since the first release, and the default that means what there was without it.
+_ADDED: dict[str, Any] = {"priority": 0, "limits.memory_mb": None, **{field: [] for field in FIELDS}} | {
+    f"{params}.{path}": default
+    for params in ("params", "params.train")
+    for path, default in (("channel_distributions", {}), ("observation.loss", "auto"), ("regularization.noise", "auto"))
+}
 R = TypeVar("R", bound=ResourceRow)
 _request = TypeAdapter[JobRequest](JobRequest)
 
@@ -161,16 +168,16 @@ def replayed(session: Session, request: JobRequest, idempotency_key: str, *, ten
 
 
 def request_document(request: JobRequest) -> dict[str, Any]:
-    """A request as it is stored, with its defaults; without those that the first release did not know, so that a worker
+    """A request as it is stored, with its defaults; without those that an earlier release did not know, so that a worker
     of that release can run it, and a request that was first sent to that release is recognised."""
     document: dict[str, Any] = request.model_dump(mode="json")
-    if document["priority"] == 0:
-        del document["priority"]
-    if document["limits"]["memory_mb"] is None:
-        del document["limits"]["memory_mb"]
-    for field in FIELDS:
-        if not document.get(field, True):
-            del document[field]
+    for path, default in _ADDED.items():
+        *above, name = path.split(".")
+        inner: Any = document
+        for part in above:
+            inner = inner.get(part, {})
+        if name in inner and inner[name] == default:
+            del inner[name]
     return document
 
 

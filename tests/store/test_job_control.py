@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +13,7 @@ from sqlalchemy import text
 from domain.errors import NotFound, QuotaExceeded, StateForbids
 from domain.ids import new_id
 from domain.jobs import ErrorCode, JobError, JobStatus
-from domain.specs import JobLimits, LyapunovJob
+from domain.specs import JobLimits, LyapunovJob, ReconstructJob, TrainJob
 from store import checkpoints, jobs, leases, series
 from store.sweep import Swept, sweep
 from store.tables import JobRow, TenantRow
@@ -361,6 +363,69 @@ def test_requests_are_stored_as_the_release_before_knew_them(world) -> None:
     other = same.model_copy(update={"priority": 1})
     assert jobs.request_hash(other) != jobs.request_hash(same)
     assert LyapunovJob.model_validate(jobs.request_document(other)) == other
+
+
+# Of a worker of the release before, which refuses what it does not know: a field that comes later belongs to `jobs._ADDED`.
+KNOWN = [
+    "channels",
+    "limits.timeout_s",
+    "metadata",
+    "kind",
+    "series_id",
+    "analysis_id",
+    "params.architecture",
+    "params.latent_dim",
+    "params.hidden_dim",
+    "params.layers",
+    "params.observation.kind",
+    "params.observation.kernel.kind",
+    "params.observation.kernel.repetition_time",
+    "params.observation.noise",
+    "params.forcing",
+    "params.input_channels",
+    "params.nuisance_channels",
+    "params.recording_dim",
+    "params.embedding_lags",
+    "params.sequence_length",
+    "params.batch_size",
+    "params.updates",
+    "params.optimizer",
+    "params.gradient_clip",
+    "params.learning_rate.peak",
+    "params.learning_rate.final",
+    "params.learning_rate.schedule",
+    "params.regularization.l2",
+    "params.regularization.smoothing",
+    "params.regularization.identity",
+    "params.regularization.manifold_attractor",
+    "params.regularization.manifold_attractor_fraction",
+    "params.regularization.observation_condition",
+    "params.seeds",
+    "params.budget_seconds",
+    "params.validation_fraction",
+    "params.test_fraction",
+    "params.split",
+    "params.standardize",
+    "params.precision",
+    "params.engine",
+    "params.device",
+    "params.seed",
+]
+
+
+def test_defaults_of_a_training_are_stored_as_the_release_before_knew_them() -> None:
+    def leaves(part: dict[str, Any], above: str = "") -> Iterator[str]:
+        for name, value in part.items():
+            inner = isinstance(value, dict) and value
+            yield from leaves(value, f"{above}{name}.") if inner else [f"{above}{name}"]
+
+    kernel = {"observation": {"kind": "convolutional", "kernel": {"kind": "haemodynamic"}}}
+    job = TrainJob.model_validate({"kind": "train", "series_id": "x", "params": kernel})
+    stored = jobs.request_document(job)
+    assert sorted(leaves(stored)) == sorted(KNOWN)
+    assert TrainJob.model_validate(stored) == job
+    whole = ReconstructJob.model_validate({"kind": "reconstruct", "series_id": "x", "params": {"train": kernel}})
+    assert jobs.request_document(whole)["params"]["train"] == stored["params"]
 
 
 def test_control_of_what_is_not_there(world) -> None:
