@@ -364,7 +364,14 @@ def logistic_model(r: float) -> tuple[TrainedModel, list[np.ndarray]]:
 
 def test_a_model_whose_exponent_misses_the_measured_one_scores_worse() -> None:
     model, series = logistic_model(3.999)
-    observed = {"train": series, "validation": [], "train_signals": series, "validation_signals": [], "filter": None}
+    observed = {
+        "train": series,
+        "validation": [],
+        "train_signals": series,
+        "validation_signals": [],
+        "filter": None,
+        "readouts": None,
+    }
     data = SimpleNamespace(
         **observed, train_inputs=[series[0][:, :0]], validation_inputs=[], train_owners=[], validation_owners=[]
     )
