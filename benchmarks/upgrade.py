@@ -34,7 +34,7 @@ sys.path.append(str(ROOT / "tests"))  # which know how to start servers
 import servers  # noqa: E402
 from serving import TRAINING, eventually, henon, in_training, job, spawned, submit, upload  # noqa: E402
 
-PREVIOUS = "31a670fbcd0f34f5824ddbfc0739fdd85787196c"  # the last commit whose schema ended with 0001
+PREVIOUS = "45836f94f155125c98566b147f163c0f38f15831"  # the last commit whose schema ended with 0002
 PATIENCE_SECONDS = 900.0
 
 
