@@ -40,10 +40,17 @@ QUOTA_RETRY_SECONDS = 10
 _WAITING = (JobStatus.QUEUED, JobStatus.PAUSED)
 
 # What requests can hold since the first release, and the default that means what there was without it.
-_ADDED: dict[str, Any] = {"priority": 0, "limits.memory_mb": None, **{field: [] for field in FIELDS}} | {
-    f"{params}.{path}": default
-    for params in ("params", "params.train")
-    for path, default in (("channel_distributions", {}), ("observation.loss", "auto"), ("regularization.noise", "auto"))
+_ADDED_TO_TRAININGS: dict[str, Any] = {
+    "channel_distributions": {},
+    "observation.loss": "auto",
+    "regularization.noise": "auto",
+}
+_ADDED: dict[str, Any] = {
+    "priority": 0,
+    "limits.memory_mb": None,
+    **dict.fromkeys(FIELDS, []),
+    **{f"params.{path}": default for path, default in _ADDED_TO_TRAININGS.items()},
+    **{f"params.train.{path}": default for path, default in _ADDED_TO_TRAININGS.items()},
 }
 R = TypeVar("R", bound=ResourceRow)
 _request = TypeAdapter[JobRequest](JobRequest)
