@@ -48,7 +48,7 @@ _ADDED_TO_TRAININGS: dict[str, Any] = {
 _ADDED: dict[str, Any] = {
     "priority": 0,
     "limits.memory_mb": None,
-    **dict.fromkeys(FIELDS, []),
+    **{field: [] for field in FIELDS},
     **{f"params.{path}": default for path, default in _ADDED_TO_TRAININGS.items()},
     **{f"params.train.{path}": default for path, default in _ADDED_TO_TRAININGS.items()},
 }
