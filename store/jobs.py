@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -186,6 +187,22 @@ def request_document(request: JobRequest) -> dict[str, Any]:
         if name in inner and inner[name] == default:
             del inner[name]
     return document
+
+
+def complete_request(document: dict[str, Any]) -> dict[str, Any]:
+    """A stored request with the defaults that `request_document` left away; priority and limits are columns of the job."""
+    whole: dict[str, Any] = copy.deepcopy(document)
+    if whole["kind"] != JobKind.LYAPUNOV:
+        for field in FIELDS:
+            whole.setdefault(field, [])
+    params = whole.get("params", {})
+    training = {JobKind.TRAIN: params, JobKind.RECONSTRUCT: params.get("train", {})}.get(whole["kind"], {})
+    if training:
+        training.setdefault("channel_distributions", {})
+        training.get("regularization", {}).setdefault("noise", "auto")
+        if "kernel" in training.get("observation", {}):
+            training["observation"].setdefault("loss", "auto")
+    return whole
 
 
 def request_hash(request: JobRequest) -> str:

@@ -10,6 +10,7 @@ from domain.base import Document, Instant, Spec
 from domain.documents import href, result_ref
 from domain.jobs import TERMINAL, JobError, JobKind, JobQueue, JobStatus, Progress, ResultRef
 from domain.specs import MAX_MEMORY_MB, MAX_PRIORITY, MAX_TIMEOUT_S, MIN_MEMORY_MB, JobLimits
+from store.jobs import complete_request
 from store.tables import JobEventRow, JobRow
 
 
@@ -83,7 +84,7 @@ class JobOut(Document):
             retry_of=row.retry_of,
             series_id=row.series_id,
             model_id=row.model_id,
-            request={k: v for k, v in row.request.items() if k != "metadata"} | asked,
+            request={k: v for k, v in complete_request(row.request).items() if k != "metadata"} | asked,
             metadata=row.request.get("metadata", {}),
             progress=Progress.model_validate(row.progress),
             created_at=row.created_at,

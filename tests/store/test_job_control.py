@@ -424,6 +424,7 @@ def test_defaults_of_a_training_are_stored_as_the_release_before_knew_them() -> 
     stored = jobs.request_document(job)
     assert sorted(leaves(stored)) == sorted(KNOWN)
     assert TrainJob.model_validate(stored) == job
+    assert jobs.complete_request(stored) | {"limits": {}, "priority": 0} == job.model_dump(mode="json") | {"limits": {}}
     whole = ReconstructJob.model_validate({"kind": "reconstruct", "series_id": "x", "params": {"train": kernel}})
     assert jobs.request_document(whole)["params"]["train"] == stored["params"]
 
