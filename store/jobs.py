@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,20 +40,6 @@ MAX_EVENTS = 500
 QUOTA_RETRY_SECONDS = 10
 
 _WAITING = (JobStatus.QUEUED, JobStatus.PAUSED)
-
-# What requests can hold since the first release, and the default that means what there was without it.
-_ADDED_TO_TRAININGS: dict[str, Any] = {
-    "channel_distributions": {},
-    "observation.loss": "auto",
-    "regularization.noise": "auto",
-}
-_ADDED: dict[str, Any] = {
-    "priority": 0,
-    "limits.memory_mb": None,
-    **{field: [] for field in FIELDS},
-    **{f"params.{path}": default for path, default in _ADDED_TO_TRAININGS.items()},
-    **{f"params.train.{path}": default for path, default in _ADDED_TO_TRAININGS.items()},
-}
 R = TypeVar("R", bound=ResourceRow)
 _request = TypeAdapter[JobRequest](JobRequest)
 
@@ -179,30 +166,34 @@ def request_document(request: JobRequest) -> dict[str, Any]:
     """A request as it is stored, with its defaults; without those that an earlier release did not know, so that a worker
     of that release can run it, and a request that was first sent to that release is recognised."""
     document: dict[str, Any] = request.model_dump(mode="json")
-    for path, default in _ADDED.items():
-        *above, name = path.split(".")
-        inner: Any = document
-        for part in above:
-            inner = inner.get(part, {})
-        if name in inner and inner[name] == default:
-            del inner[name]
+    for part, name, default in _added(document):
+        if part.get(name, default) == default:
+            part.pop(name, None)
     return document
 
 
 def complete_request(document: dict[str, Any]) -> dict[str, Any]:
-    """A stored request with the defaults that `request_document` left away; priority and limits are columns of the job."""
+    """A stored request with the defaults that `request_document` left away."""
     whole: dict[str, Any] = copy.deepcopy(document)
-    if whole["kind"] != JobKind.LYAPUNOV:
-        for field in FIELDS:
-            whole.setdefault(field, [])
-    params = whole.get("params", {})
-    training = {JobKind.TRAIN: params, JobKind.RECONSTRUCT: params.get("train", {})}.get(whole["kind"], {})
-    if training:
-        training.setdefault("channel_distributions", {})
-        training.get("regularization", {}).setdefault("noise", "auto")
-        if "kernel" in training.get("observation", {}):
-            training["observation"].setdefault("loss", "auto")
+    for part, name, default in _added(whole):
+        part.setdefault(name, default)
     return whole
+
+
+def _added(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """What a request can hold since the first release: the part of it, the name there, and the default that means what there
+    was without it."""
+    yield document, "priority", 0
+    yield document["limits"], "memory_mb", None
+    if document["kind"] != JobKind.LYAPUNOV:
+        yield from ((document, field, []) for field in FIELDS)
+    params = document["params"]
+    training = {JobKind.TRAIN: params, JobKind.RECONSTRUCT: params.get("train")}.get(document["kind"])
+    if training:
+        yield training, "channel_distributions", {}
+        yield training["regularization"], "noise", "auto"
+        if training["observation"]["kind"] == "convolutional":
+            yield training["observation"], "loss", "auto"
 
 
 def request_hash(request: JobRequest) -> str:
