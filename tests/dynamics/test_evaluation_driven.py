@@ -252,6 +252,7 @@ class TestReferee:
             train_signals=train,
             validation_signals=validation,
             filter=None,
+            readouts=None,
             train_owners=[],
             validation_owners=[],
             train_inputs=[driving[:middle], driving[middle:cut]],
