@@ -8,6 +8,9 @@ from functools import cached_property
 from math import comb
 
 import numpy as np
+from scipy.linalg import lapack
+
+INDEPENDENT = 1e-14  # least squared distance of a Gaussian from the span of the others, where it is kept
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class Basis:
     """K features of an m-dimensional state: all monomials up to `degree`, then radial functions about `centres`, then hinges.
 
     A hinge is max(x_v - knot, 0)^power; a radial function exp(-gamma |B x - c|^2), `metric` being B (empty: the unit matrix).
+    With a `factor` L, L L' = k(c_i, c_j), weights w of the radial functions are judged by the norm w' L L' w of the function
+    that they make, otherwise by w' w.
     """
 
     degree: int
@@ -26,6 +31,7 @@ class Basis:
     knot_variables: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     power: int = 1
     metric: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    factor: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def size(self) -> int:
@@ -102,15 +108,9 @@ def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 
     pool = states[:: max(1, len(states) // 2000)]
     metric = np.empty((0, 0))
     if whitening > 0.0:
-        metric = _whitener(states, whitening)
+        metric = whitener(states, whitening)
         pool = pool @ metric
-    chosen = np.empty(n_centres, dtype=int)
-    chosen[0] = int(np.argmin(np.sum((pool - pool.mean(axis=0)) ** 2, axis=1)))
-    distance = np.sum((pool - pool[chosen[0]]) ** 2, axis=1)
-    for i in range(1, n_centres):
-        chosen[i] = int(np.argmax(distance))
-        distance = np.minimum(distance, np.sum((pool - pool[chosen[i]]) ** 2, axis=1))
-    centres = pool[chosen]
+    centres = _far_apart(pool, n_centres)
     between = np.sqrt(np.sum((centres[:, None] - centres[None]) ** 2, axis=2))
     np.fill_diagonal(between, np.inf)
     spacing = max(float(np.median(between.min(axis=1))), 1e-6)
@@ -118,8 +118,45 @@ def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 
     return Basis(degree, poly.parents, poly.variables, centres, gamma, metric=metric)
 
 
-def _whitener(states: np.ndarray, power: float) -> np.ndarray:
-    """Symmetric (m, m) multiple of C^(-power / 2) that keeps the mean variance of the states' coordinates."""
+def with_kernel(states: np.ndarray, n_centres: int, width: float, metric: np.ndarray) -> Basis:
+    """Quadratic polynomials with Gaussians of standard deviation `width` on up to n_centres states chosen far apart.
+
+    They are wide against the distances, so that neighbours nearly coincide; those that others make up for are left out
+    (pivoted Cholesky decomposition), and weights are judged by the norm of the function that they make, as the prior of a
+    Gaussian process does with a subset of regressors (Rasmussen & Williams 2006, section 8.3.1). width: in units of the
+    coordinates; metric: B (m, m), see `whitener`.
+    """
+    poly, gamma = polynomial(states.shape[1], 2), 1.0 / (2.0 * width**2)
+    pool = states[:: max(1, len(states) // 4000)] @ metric
+    centres = _far_apart(pool, min(n_centres, len(pool)))
+    products = centres @ centres.T
+    squares = np.diag(products)
+    kernel = np.exp(-gamma * np.maximum(squares[:, None] + squares[None] - 2.0 * products, 0.0))
+    factor, pivots, rank, _ = lapack.dpstrf(kernel, lower=1, tol=INDEPENDENT)
+    kept, factor = centres[pivots[:rank] - 1], np.tril(factor[:rank, :rank])
+    return Basis(2, poly.parents, poly.variables, kept, gamma, metric=metric, factor=factor)
+
+
+def enlarged(basis: Basis, states: np.ndarray, n_centres: int) -> Basis:
+    """The same with another number of Gaussians."""
+    return with_kernel(states, n_centres, float(1.0 / np.sqrt(2.0 * basis.gamma)), basis.metric)
+
+
+def _far_apart(pool: np.ndarray, n: int) -> np.ndarray:
+    """n rows of the pool, each the one farthest from those before it, from the middle on."""
+    chosen = np.empty(n, dtype=int)
+    chosen[0] = int(np.argmin(np.sum((pool - pool.mean(axis=0)) ** 2, axis=1)))
+    squares = np.sum(pool**2, axis=1)
+    distance = np.full(len(pool), np.inf)
+    for i in range(1, n):
+        last = pool[chosen[i - 1]]
+        distance = np.minimum(distance, squares - 2.0 * (pool @ last) + last @ last)
+        chosen[i] = int(np.argmax(distance))
+    return np.asarray(pool[chosen])
+
+
+def whitener(states: np.ndarray, power: float) -> np.ndarray:
+    """Symmetric (m, m) multiple of C^(-power / 2), C the covariance, that keeps the mean variance of the states' coordinates."""
     covariance = np.atleast_2d(np.cov(states.T))
     values, vectors = np.linalg.eigh(covariance)
     root = (vectors * np.maximum(values, 1e-12 * values[-1]) ** (-0.5 * power)) @ vectors.T

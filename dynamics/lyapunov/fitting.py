@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, sparse
@@ -18,6 +18,9 @@ from dynamics.lyapunov.states import States
 RIDGES = np.array(
     [1e-22, 1e-16, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3]
 )  # relative to the largest squared singular value
+PRIORS = 10.0 ** np.arange(
+    -12, -1, 2
+)  # the same of Gaussians with a norm: variance of the noise over that of the function
 RESAMPLING = 10**9  # R K^2
 N_BLOCKS = 16  # of the time axis, for hold-out and bootstrap
 HELD_BLOCKS = (3, 7, 11, 15)
@@ -31,13 +34,22 @@ class Regression:
     targets: np.ndarray  # (R, m); (R, N) for delay vectors of N channels, of which only the first N coordinates are new
     blocks: np.ndarray  # (R,)
     dimension: int
+    factor: np.ndarray  # (C, C) of the basis: then the last C features are its Gaussians times L^-T, whose norm is w' w
 
     def every(self, n: int) -> Regression:
         """Every n-th row."""
-        return Regression(self.features[::n], self.targets[::n], self.blocks[::n], self.dimension)
+        return replace(self, features=self.features[::n], targets=self.targets[::n], blocks=self.blocks[::n])
+
+    @property
+    def ridges(self) -> np.ndarray:
+        """Those to choose among."""
+        return PRIORS if self.factor.size else RIDGES
 
     def complete(self, weights: np.ndarray) -> np.ndarray:
         """Weights (K, m): for delay vectors the other coordinates are shifted, exactly (monomial j + 1 is x_j)."""
+        if self.factor.size:
+            radial = linalg.solve_triangular(self.factor, weights[-len(self.factor) :], lower=True, trans="T")
+            weights = np.concatenate([weights[: -len(self.factor)], radial])
         if weights.shape[1] == self.dimension:
             return weights
         new = weights.shape[1]
@@ -92,7 +104,16 @@ def weak_regression(states: States, basis: Basis, half_width: int) -> Regression
         features.append(weigh @ tangents.design(probe, path))
         targets.append(derive @ path)
         blocks.append(numbers[centres])
-    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
+    return _regression(basis, features, targets, blocks)
+
+
+def _regression(
+    basis: Basis, features: list[np.ndarray], targets: list[np.ndarray], blocks: list[np.ndarray]
+) -> Regression:
+    phi, c = np.concatenate(features), len(basis.factor)
+    if c:
+        phi[:, -c:] = linalg.solve_triangular(basis.factor, phi[:, -c:].T, lower=True).T
+    return Regression(phi, np.concatenate(targets), np.concatenate(blocks), basis.centres.shape[1], basis.factor)
 
 
 def step_regression(states: States, basis: Basis, jitter: float = 0.0, every: int = 1) -> Regression:
@@ -114,7 +135,7 @@ def step_regression(states: States, basis: Basis, jitter: float = 0.0, every: in
         features.append(tangents.design(probe, start[::every]))
         targets.append(path[states.stride :: every, :new])
         blocks.append(numbers[: -states.stride : every])
-    return Regression(np.concatenate(features), np.concatenate(targets), np.concatenate(blocks), states.dimension)
+    return _regression(basis, features, targets, blocks)
 
 
 def _column_scale(features: np.ndarray) -> np.ndarray:
@@ -133,17 +154,37 @@ def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> lis
     return [(vt.T @ (rotated * (s / (s**2 + a * s[0] ** 2))[:, None])) / scale[:, None] for a in ridges]
 
 
+def _solve_with_norm(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> list[np.ndarray]:
+    """The same for features whose weights have unit prior variance: sum of squares / R + ridge |w|^2 is least.
+
+    By the normal equations, whose condition the prior bounds, and once more for what is left over.
+    """
+    gram, pull = linalg.blas.dsyrk(1.0 / len(features), features, trans=1), features.T @ targets / len(features)
+    found = []
+    for ridge in ridges:
+        factor = linalg.cho_factor(gram + ridge * np.eye(len(gram)), check_finite=False)
+        weights = linalg.cho_solve(factor, pull, check_finite=False)
+        left = features.T @ (targets - features @ weights) / len(features) - ridge * weights
+        found.append(weights + linalg.cho_solve(factor, left, check_finite=False))
+    return found
+
+
+def _solutions(regression: Regression, rows: np.ndarray | slice, ridges: np.ndarray) -> list[np.ndarray]:
+    solve = _solve_with_norm if regression.factor.size else _solve
+    return solve(regression.features[rows], regression.targets[rows], ridges)
+
+
 def solutions(regression: Regression) -> list[tuple[np.ndarray, float, float]]:
     """Weights (K, m) from the rows that are not held out, ridge, and mean squared error on those that are, per ridge."""
-    held = regression.held
-    found = _solve(regression.features[~held], regression.targets[~held], RIDGES)
+    held, ridges = regression.held, regression.ridges
+    found = _solutions(regression, ~held, ridges)
     losses = [float(np.mean((regression.features[held] @ w - regression.targets[held]) ** 2)) for w in found]
-    return [(regression.complete(w), float(a), e) for w, a, e in zip(found, RIDGES, losses, strict=True)]
+    return [(regression.complete(w), float(a), e) for w, a, e in zip(found, ridges, losses, strict=True)]
 
 
 def refits(regression: Regression, ridges: np.ndarray) -> list[np.ndarray]:
     """Weights from all rows, per ridge."""
-    return [regression.complete(w) for w in _solve(regression.features, regression.targets, ridges)]
+    return [regression.complete(w) for w in _solutions(regression, slice(None), ridges)]
 
 
 def refit(regression: Regression, ridge: float) -> np.ndarray:
@@ -160,6 +201,8 @@ def resampled(
     blocks U_b' U_b near the identity, however badly X is conditioned.
     """
     regression = regression.every(max(1, len(regression.features) * regression.features.shape[1] ** 2 // RESAMPLING))
+    if regression.factor.size:
+        return _resampled_with_norm(regression, ridge, n_samples, rng, clock)
     scale = _column_scale(regression.features)
     scaled = regression.features / scale
     _, s, vt = np.linalg.svd(np.linalg.qr(scaled, mode="r"), full_matrices=False)
@@ -185,4 +228,25 @@ def resampled(
         pull = sum(c * p for c, p in zip(counts, pulls, strict=True) if c > 0)
         z = linalg.solve(gram / np.outer(size, size), pull / size[:, None], assume_a="pos") / size[:, None]
         weights.append(regression.complete((vt.T @ (z / s[:, None])) / scale[:, None]))
+    return weights
+
+
+def _resampled_with_norm(
+    regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator, clock: Clock
+) -> list[np.ndarray]:
+    grams, pulls = [], []
+    for b in np.unique(regression.blocks):
+        clock.tick()
+        rows = regression.blocks == b
+        grams.append(regression.features[rows].T @ regression.features[rows] / len(regression.features))
+        pulls.append(regression.features[rows].T @ regression.targets[rows] / len(regression.features))
+    weights = []
+    for i in range(n_samples):
+        clock.tick()
+        if i >= 4 and clock.left() < 0.25:
+            break
+        counts = rng.multinomial(len(grams), np.full(len(grams), 1.0 / len(grams)))
+        gram = sum(c * g for c, g in zip(counts, grams, strict=True) if c > 0) + ridge * np.eye(len(grams[0]))
+        pull = sum(c * p for c, p in zip(counts, pulls, strict=True) if c > 0)
+        weights.append(regression.complete(linalg.solve(gram, pull, assume_a="pos")))
     return weights

@@ -268,8 +268,10 @@ def one_step_noise(candidate: Candidate) -> float:
 def refine(candidate: Candidate, prepared: Prepared, noise: float, clock: Clock) -> shooting.Refinement | None:
     """Multiple shooting where noise exceeds 0.2 % and the refined model forecasts held-out data no worse."""
     states, model = candidate.states, candidate.model
+    if states.of_flow:
+        return None
     level = noise if model.is_flow else one_step_noise(candidate)
-    if level < 2e-3 or states.of_flow:
+    if level < 2e-3:
         return None
     growth = max(1e-3, float(model.growth_along(states.paths[0][:3000], 1, clock).mean()))
     period = prepared.sampling.period_steps

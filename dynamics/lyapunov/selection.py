@@ -10,10 +10,13 @@ import numpy as np
 from dynamics.lyapunov import fitting
 from dynamics.lyapunov.basis import (
     Basis,
+    enlarged,
     places_of_kinks,
     polynomial,
     polynomial_size,
+    whitener,
     with_hinges,
+    with_kernel,
     with_kinks,
     with_radial,
 )
@@ -24,23 +27,25 @@ from dynamics.lyapunov.states import States
 N_STARTS = 240
 WORST = 3.0  # forecast errors are cut here, in standard deviations
 MAX_FEATURES = 300
-MAX_DELAYED_FEATURES = 560
 MAX_MONOMIALS = 210
 RADIAL = (60, 250)
 MAX_KINKS = 4
 HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
-DELAYED_RADIAL = 500  # at most, of delay vectors of a flow
-ROWS_PER_RADIAL = 6  # at least, of delay vectors of a flow
-# shares of the radial functions that the data allow, and how far their metric is whitened: the first in every space, the others
-# while WORK_OF_MENU lasts
-DELAYED_MENU = ((1.0, 0.5), (0.5, 0.0), (1.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.5, 1.0), (0.25, 0.5), (0.25, 0.0))
+EXPLORING_RADIAL, FINAL_RADIAL = (
+    500,
+    800,
+)  # at most, of delay vectors of a flow: of all models, and of those that are run
+LEAST_RADIAL = 10
+# widths of the radial functions, in units of the coordinates, and how far their metric is whitened: the first in every space,
+# the others while WORK_OF_MENU lasts
+DELAYED_MENU = ((0.7, 0.5), (1.0, 0.5), (0.5, 0.5), (1.0, 0.0), (1.4, 1.0), (0.7, 0.0), (0.5, 0.0), (1.0, 1.0))
 RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 CLEAR_GAIN = 0.3  # the same that leaves no doubt
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
-EXPLORING_ROWS = 4000  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
+EXPLORING_ROWS = 2500  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
 FINAL_ROWS = 7000
 SCREENING = (
     100,
@@ -48,6 +53,7 @@ SCREENING = (
     120,
 )  # radial functions, their metric and forecasts of the small model that ranks spaces of delay vectors
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
+WORK_WITH_NORM = 3e9  # the same where nothing is decomposed into singular values
 WORK_OF_MENU = 8e9  # of all regressions on delay vectors: nine models of 10,000 rows, forty of 2,000
 MAX_DELAYED = 12  # dimension of delay vectors on which radial functions are put
 
@@ -148,14 +154,12 @@ def radial_bases(states: States, numbers: tuple[int, ...], whitening: float = 0.
             yield with_radial(states.pooled(), 2, n, RADIAL_WIDTH, whitening)
 
 
-def delayed_basis(states: States, share: float, whitening: float) -> Basis | None:
-    """Quadratic polynomials with a share of the radial functions that the data allow; None where these are too few."""
-    quadratic = polynomial_size(states.dimension, 2)
-    most = min(DELAYED_RADIAL, MAX_DELAYED_FEATURES - quadratic, states.n_rows // ROWS_PER_RADIAL - quadratic)
-    n = int(share * most)
-    if states.dimension > MAX_DELAYED or n < 10:
+def delayed_basis(states: States, width: float, whitening: float) -> Basis | None:
+    """Quadratic polynomials with radial functions of one width; None where there are too few states."""
+    n = min(EXPLORING_RADIAL, states.n_rows // 2 - polynomial_size(states.dimension, 2))
+    if states.dimension > MAX_DELAYED or n < LEAST_RADIAL:
         return None
-    return with_radial(states.pooled(), 2, n, RADIAL_WIDTH, whitening)
+    return with_kernel(states.pooled(), n, width, whitener(states.pooled(), whitening))
 
 
 def work_of(states: States, basis: Basis, max_rows: int) -> float:
@@ -190,7 +194,7 @@ def fit_candidate(
 ) -> Candidate:
     """Fit on the training stretches, forecast the held-out ones."""
     regression = regression_of(states, basis, is_flow, half_width, EXPLORING_ROWS)
-    every = int(np.ceil(len(regression.features) * basis.size**2 / WORK))
+    every = int(np.ceil(len(regression.features) * basis.size**2 / (WORK_WITH_NORM if basis.factor.size else WORK)))
     if every > 1:
         regression = regression.every(every)
     clock.tick()
@@ -265,9 +269,9 @@ def varied(found: list[Candidate], clock: Clock, reserve: float) -> list[Candida
     spaces = sorted((c for c in found if not c.is_linear), key=lambda c: c.score)
     work = sum(work_of(c.states, c.model.basis, EXPLORING_ROWS) for c in spaces)
     more: list[Candidate] = []
-    for share, whitening in DELAYED_MENU[1:]:
+    for width, whitening in DELAYED_MENU[1:]:
         for c in spaces:
-            basis = delayed_basis(c.states, share, whitening)
+            basis = delayed_basis(c.states, width, whitening)
             if basis is None:
                 continue
             work += work_of(c.states, basis, EXPLORING_ROWS)
@@ -362,13 +366,16 @@ def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,), least: f
 
     Multiplied is a ridge of at least `least`.
     """
-    regression = candidate.regression
+    regression, model, pooled = candidate.regression, candidate.model, candidate.states.pooled()
     if candidate.states.of_flow:
-        regression = regression_of(candidate.states, candidate.model.basis, False, 0, FINAL_ROWS)
+        if model.basis.factor.size:
+            model = replace(model, basis=enlarged(model.basis, pooled, min(FINAL_RADIAL, len(pooled) // 2)))
+        regression = regression_of(candidate.states, model.basis, False, 0, FINAL_ROWS)
     ridges = [candidate.ridge]
-    ridges += [r for r in (max(candidate.ridge, least) * f for f in stiffer if f > 1.0) if r <= fitting.RIDGES[-1]]
-    pooled, out = candidate.states.pooled(), []
+    ridges += [r for r in (max(candidate.ridge, least) * f for f in stiffer if f > 1.0) if r <= regression.ridges[-1]]
+    out = []
     for ridge, weights in zip(ridges, fitting.refits(regression, np.array(ridges)), strict=True):
-        model = candidate.model.with_weights(weights).resolved(pooled)
-        out.append(replace(candidate, model=model, regression=regression, ridge=ridge))
+        out.append(
+            replace(candidate, model=model.with_weights(weights).resolved(pooled), regression=regression, ridge=ridge)
+        )
     return out

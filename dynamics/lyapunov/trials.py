@@ -12,11 +12,12 @@ from dynamics.lyapunov.selection import Candidate
 from dynamics.lyapunov.spectrum import free_run
 
 REACH = (1.6, 2.5)  # factors of the best forecast error within which delay vectors are tried, at first and at last
-STIFFER = (1.0, 1e3, 1e6)  # multiples of the ridge tried where a model of delay vectors does not sustain itself
+STIFFER = (1.0, 1e2, 1e4)  # multiples of the ridge tried where a model of delay vectors does not sustain itself
 LEAST_RIDGE = 1e-14  # that is multiplied
 GOOD_ENOUGH = 0.01  # forecast error of delay vectors over a period at which stability counts for more than forecasts
 ABOUT_AS_WELL = 0.5  # difference of log forecast errors
 ALIKE = 0.005  # the same below which the smallest space is preferred
+LASTING = 60  # periods after which a model of delay vectors must still do what the data do: many end on a cycle
 LOSS = 0.25  # log forecast error that stability may cost
 TRIALS = (
     3,
@@ -57,7 +58,8 @@ def attempt(candidate: Candidate, period: float, clock: Clock) -> Trial | None:
         along, off_zero = float(rates[0]), float(np.min(np.abs(rates[1:]), initial=np.inf)) / stride
         n_steps = int(np.clip(100 * period / stride, 2000, 6000))
         n_steps = whole.model.affordable(n_steps, 1, 1000, clock)
-        run = free_run(whole.model, whole.states, 1, n_steps, n_steps // 10, clock)
+        transient = max(n_steps // 10, int(LASTING * period / stride)) if delayed else n_steps // 10
+        run = free_run(whole.model, whole.states, 1, n_steps, transient, clock)
         if run is None:
             last = last or Trial(whole, along / stride, None, False, off_zero)
             continue
