@@ -59,6 +59,14 @@ class Regression:
             whole[j - new + 1, j] = 1.0
         return whole
 
+    def fitted(self, weights: np.ndarray) -> np.ndarray:
+        """(R, columns of targets) what complete weights make of the features."""
+        own = weights[:, : self.targets.shape[1]]
+        if self.factor.size:
+            c = len(self.factor)
+            own = np.concatenate([own[:-c], self.factor.T @ own[-c:]])
+        return np.asarray(self.features @ own)
+
     @property
     def held(self) -> np.ndarray:
         return np.isin(self.blocks, HELD_BLOCKS)

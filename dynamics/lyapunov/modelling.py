@@ -259,7 +259,7 @@ def one_step_noise(candidate: Candidate) -> float:
     """Noise std that explains a map's one-step residual, |e_(t+1) - J e_t|^2 = s^2 (n + |J|^2), n new coordinates."""
     model, regression = candidate.model, candidate.regression
     new = regression.targets.shape[1]
-    residual = regression.targets - regression.features @ model.weights[:, :new]
+    residual = regression.targets - regression.fitted(model.weights)
     states = candidate.states.pooled()[:: max(1, candidate.states.n_rows // 200)]
     stretch = float(np.mean(np.sum(model.jacobians(states)[:, :new] ** 2, axis=(1, 2))))
     return float(np.sqrt(np.mean(np.sum(residual**2, axis=1)) / (new + stretch)))

@@ -18,7 +18,6 @@ from dynamics.lyapunov.basis import (
     with_hinges,
     with_kernel,
     with_kinks,
-    with_radial,
 )
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
@@ -28,7 +27,8 @@ N_STARTS = 240
 WORST = 3.0  # forecast errors are cut here, in standard deviations
 MAX_FEATURES = 300
 MAX_MONOMIALS = 210
-RADIAL = (60, 250)
+RADIAL = ((1.0, 0.0), (0.5, 0.0))  # widths, and how far the metric is whitened
+MAX_RADIAL = 8  # dimension of channels
 MAX_KINKS = 4
 HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
 EXPLORING_RADIAL, FINAL_RADIAL = (
@@ -39,7 +39,6 @@ LEAST_RADIAL = 10
 # widths of the radial functions, in units of the coordinates, and how far their metric is whitened: the first in every space,
 # the others while WORK_OF_MENU lasts
 DELAYED_MENU = ((0.7, 0.5), (1.0, 0.5), (0.5, 0.5), (1.0, 0.0), (1.4, 1.0), (0.7, 0.0), (0.5, 0.0), (1.0, 1.0))
-RADIAL_WIDTH = 3.0  # of a radial function, in median distances between neighbouring centres
 NEGLIGIBLE = 1e-3
 MIN_GAIN = 0.10  # a nonlinear model must forecast at least this much (log error) better than a linear one
 CLEAR_GAIN = 0.3  # the same that leaves no doubt
@@ -48,10 +47,11 @@ MIN_MENU = 3  # bases of the least search that may call a series noise: up to cu
 EXPLORING_ROWS = 2500  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
 FINAL_ROWS = 7000
 SCREENING = (
-    100,
+    150,
+    1.0,
     0.5,
     120,
-)  # radial functions, their metric and forecasts of the small model that ranks spaces of delay vectors
+)  # radial functions, their width and metric, and forecasts of the model that ranks spaces of delay vectors
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 WORK_WITH_NORM = 3e9  # the same where nothing is decomposed into singular values
 WORK_OF_MENU = 8e9  # of all regressions on delay vectors: nine models of 10,000 rows, forty of 2,000
@@ -142,16 +142,15 @@ def bases(states: States, is_flow: bool) -> Iterator[Basis]:
     for power, n_knots in HINGES if is_flow else HINGES[1:]:
         if m * n_knots + polynomial_size(m, 2) <= limit:
             yield with_hinges(states.pooled(), 2, n_knots, power)
-    yield from radial_bases(states, RADIAL)
+    yield from radial_bases(states)
 
 
-def radial_bases(states: States, numbers: tuple[int, ...], whitening: float = 0.0) -> Iterator[Basis]:
+def radial_bases(states: States) -> Iterator[Basis]:
     """Quadratic polynomials with radial functions, fewer where the data are short."""
-    m, rows = states.dimension, states.n_rows
-    for n_centres in numbers:
-        n = min(n_centres, MAX_FEATURES - polynomial_size(m, 2), rows // 12 - polynomial_size(m, 2))
-        if m <= (MAX_DELAYED if states.of_flow else 8) and n >= 10:
-            yield with_radial(states.pooled(), 2, n, RADIAL_WIDTH, whitening)
+    n = min(FINAL_RADIAL, states.n_rows // 3) - polynomial_size(states.dimension, 2)
+    if states.dimension <= MAX_RADIAL and n >= LEAST_RADIAL:
+        for width, whitening in RADIAL:
+            yield with_kernel(states.pooled(), n, width, whitener(states.pooled(), whitening))
 
 
 def delayed_basis(states: States, width: float, whitening: float) -> Basis | None:
@@ -226,8 +225,10 @@ def looking_ahead(candidate: Candidate, horizon: int, clock: Clock) -> Candidate
 def screened(states: States, horizon: int, clock: Clock) -> Candidate:
     """A small model on delay vectors, whose forecasts tell which spaces deserve a large one."""
     bound = bound_of(states)
-    n_centres, whitening, n_starts = SCREENING
-    basis = next(radial_bases(states, (n_centres,), whitening), polynomial(states.dimension, 1))
+    n_centres, width, whitening, n_starts = SCREENING
+    basis = polynomial(states.dimension, 1)
+    if states.n_rows // 4 >= n_centres:
+        basis = with_kernel(states.pooled(), n_centres, width, whitener(states.pooled(), whitening))
     return fit_candidate(states, basis, False, 0, horizon, clock, bound, n_starts)
 
 
