@@ -97,27 +97,6 @@ def polynomial(dimension: int, degree: int) -> Basis:
     return Basis(degree, np.array(parents), np.array(variables), np.empty((0, dimension)), 0.0)
 
 
-def with_radial(states: np.ndarray, degree: int, n_centres: int, width: float = 2.0, whitening: float = 0.0) -> Basis:
-    """Monomials up to `degree` and `n_centres` Gaussians on states chosen far apart (farthest-point order).
-
-    exp(-gamma |B x - c|^2) with gamma = 1 / (2 (width d)^2), d the median distance of a centre to its nearest fellow,
-    and B a multiple of C^(-whitening / 2), C the states' covariance: 0 leaves distances as they are, with 1 all directions
-    count alike, thin ones too.
-    """
-    poly = polynomial(states.shape[1], degree)
-    pool = states[:: max(1, len(states) // 2000)]
-    metric = np.empty((0, 0))
-    if whitening > 0.0:
-        metric = whitener(states, whitening)
-        pool = pool @ metric
-    centres = _far_apart(pool, n_centres)
-    between = np.sqrt(np.sum((centres[:, None] - centres[None]) ** 2, axis=2))
-    np.fill_diagonal(between, np.inf)
-    spacing = max(float(np.median(between.min(axis=1))), 1e-6)
-    gamma = 1.0 / (2.0 * (width * spacing) ** 2)
-    return Basis(degree, poly.parents, poly.variables, centres, gamma, metric=metric)
-
-
 def with_kernel(states: np.ndarray, n_centres: int, width: float, metric: np.ndarray) -> Basis:
     """Quadratic polynomials with Gaussians of standard deviation `width` on up to n_centres states chosen far apart.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ RIDGES = np.array(
 PRIORS = 10.0 ** np.arange(
     -12, -1, 2
 )  # the same of Gaussians with a norm: variance of the noise over that of the function
+ROUNDING = 1e-15  # of the trace of normal equations: a smaller ridge would leave them indefinite
 RESAMPLING = 10**9  # R K^2
 N_BLOCKS = 16  # of the time axis, for hold-out and bootstrap
 HELD_BLOCKS = (3, 7, 11, 15)
@@ -120,7 +122,9 @@ def _regression(
 ) -> Regression:
     phi, c = np.concatenate(features), len(basis.factor)
     if c:
-        phi[:, -c:] = linalg.solve_triangular(basis.factor, phi[:, -c:].T, lower=True).T
+        # column-major throughout, as LAPACK has it: nothing is copied
+        phi = phi.T.copy().T
+        phi[:, -c:] = linalg.blas.dtrsm(1.0, basis.factor, phi[:, -c:], side=1, lower=1, trans_a=1, overwrite_b=1)
     return Regression(phi, np.concatenate(targets), np.concatenate(blocks), basis.centres.shape[1], basis.factor)
 
 
@@ -151,7 +155,7 @@ def _column_scale(features: np.ndarray) -> np.ndarray:
     return np.where(scale == 0.0, 1.0, scale)
 
 
-def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> list[np.ndarray]:
+def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> Iterator[np.ndarray]:
     """Ridge solutions of one least-squares problem, columns scaled to unit root mean square."""
     scale, k = _column_scale(features), features.shape[1]
     joint = np.asarray(
@@ -159,25 +163,25 @@ def _solve(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> lis
     )  # Q is never needed: R holds Q' targets as well
     u, s, vt = np.linalg.svd(joint[:k, :k], full_matrices=False)
     rotated = u.T @ joint[:k, k:]
-    return [(vt.T @ (rotated * (s / (s**2 + a * s[0] ** 2))[:, None])) / scale[:, None] for a in ridges]
+    for ridge in ridges:
+        yield (vt.T @ (rotated * (s / (s**2 + ridge * s[0] ** 2))[:, None])) / scale[:, None]
 
 
-def _solve_with_norm(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> list[np.ndarray]:
+def _solve_with_norm(features: np.ndarray, targets: np.ndarray, ridges: np.ndarray) -> Iterator[np.ndarray]:
     """The same for features whose weights have unit prior variance: sum of squares / R + ridge |w|^2 is least.
 
     By the normal equations, whose condition the prior bounds, and once more for what is left over.
     """
     gram, pull = linalg.blas.dsyrk(1.0 / len(features), features, trans=1), features.T @ targets / len(features)
-    found = []
-    for ridge in ridges:
+    least = ROUNDING * float(np.trace(gram))
+    for ridge in np.maximum(ridges, least):
         factor = linalg.cho_factor(gram + ridge * np.eye(len(gram)), check_finite=False)
         weights = linalg.cho_solve(factor, pull, check_finite=False)
         left = features.T @ (targets - features @ weights) / len(features) - ridge * weights
-        found.append(weights + linalg.cho_solve(factor, left, check_finite=False))
-    return found
+        yield weights + linalg.cho_solve(factor, left, check_finite=False)
 
 
-def _solutions(regression: Regression, rows: np.ndarray | slice, ridges: np.ndarray) -> list[np.ndarray]:
+def _solutions(regression: Regression, rows: np.ndarray | slice, ridges: np.ndarray) -> Iterator[np.ndarray]:
     solve = _solve_with_norm if regression.factor.size else _solve
     return solve(regression.features[rows], regression.targets[rows], ridges)
 
@@ -185,19 +189,19 @@ def _solutions(regression: Regression, rows: np.ndarray | slice, ridges: np.ndar
 def solutions(regression: Regression) -> list[tuple[np.ndarray, float, float]]:
     """Weights (K, m) from the rows that are not held out, ridge, and mean squared error on those that are, per ridge."""
     held, ridges = regression.held, regression.ridges
-    found = _solutions(regression, ~held, ridges)
+    found = list(_solutions(regression, ~held, ridges))
     losses = [float(np.mean((regression.features[held] @ w - regression.targets[held]) ** 2)) for w in found]
     return [(regression.complete(w), float(a), e) for w, a, e in zip(found, ridges, losses, strict=True)]
 
 
-def refits(regression: Regression, ridges: np.ndarray) -> list[np.ndarray]:
-    """Weights from all rows, per ridge."""
-    return [regression.complete(w) for w in _solutions(regression, slice(None), ridges)]
+def refits(regression: Regression, ridges: np.ndarray) -> Iterator[np.ndarray]:
+    """Weights from all rows, per ridge, one after the other as they are asked for."""
+    return (regression.complete(w) for w in _solutions(regression, slice(None), ridges))
 
 
 def refit(regression: Regression, ridge: float) -> np.ndarray:
     """Weights from all rows."""
-    return refits(regression, np.array([ridge]))[0]
+    return next(refits(regression, np.array([ridge])))
 
 
 def resampled(
@@ -254,7 +258,8 @@ def _resampled_with_norm(
         if i >= 4 and clock.left() < 0.25:
             break
         counts = rng.multinomial(len(grams), np.full(len(grams), 1.0 / len(grams)))
-        gram = sum(c * g for c, g in zip(counts, grams, strict=True) if c > 0) + ridge * np.eye(len(grams[0]))
+        gram = sum(c * g for c, g in zip(counts, grams, strict=True) if c > 0)
+        gram += max(ridge, ROUNDING * float(np.trace(gram))) * np.eye(len(gram))
         pull = sum(c * p for c, p in zip(counts, pulls, strict=True) if c > 0)
         weights.append(regression.complete(linalg.solve(gram, pull, assume_a="pos")))
     return weights

@@ -19,7 +19,7 @@ from dynamics.lyapunov.smoothing import smooth_segments
 from dynamics.lyapunov.states import States, channels_as_states, delay_vectors
 from dynamics.lyapunov.trials import REACH, settle
 
-N_DRAWS = 16
+N_DRAWS = 12
 MAP_HORIZON = 3
 JITTER = 0.003
 FINALISTS = 5  # spaces of delay vectors that get a large model

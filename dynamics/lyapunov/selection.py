@@ -45,7 +45,7 @@ CLEAR_GAIN = 0.3  # the same that leaves no doubt
 ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
 EXPLORING_ROWS = 2500  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
-FINAL_ROWS = 7000
+FINAL_ROWS = 5000
 SCREENING = (
     150,
     1.0,
@@ -54,7 +54,7 @@ SCREENING = (
 )  # radial functions, their width and metric, and forecasts of the model that ranks spaces of delay vectors
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 WORK_WITH_NORM = 3e9  # the same where nothing is decomposed into singular values
-WORK_OF_MENU = 8e9  # of all regressions on delay vectors: nine models of 10,000 rows, forty of 2,000
+WORK_OF_MENU = 5e9  # of all regressions on delay vectors: nine models of 10,000 rows, forty of 2,000
 MAX_DELAYED = 12  # dimension of delay vectors on which radial functions are put
 
 
@@ -177,7 +177,7 @@ def regression_of(
     """The linear problem of a model; delay vectors one step apart are nearly the same, so `max_rows` of them may do."""
     if is_flow:
         return fitting.weak_regression(states, basis, half_width)
-    every = 1 if max_rows is None else max(1, min(states.stride, states.n_rows // max_rows))
+    every = 1 if max_rows is None else max(1, min(states.stride, -(-states.n_rows // max_rows)))
     return fitting.step_regression(states, basis, states.jitter, every)
 
 
@@ -362,10 +362,10 @@ def gain_by_lead(candidates: list[Candidate]) -> tuple[np.ndarray, np.ndarray]:
     return leads[known], best[True][known] - best[False][known]
 
 
-def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,), least: float = 0.0) -> list[Candidate]:
+def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,), least: float = 0.0) -> Iterator[Candidate]:
     """The same candidate with its weights from all rows, held-out ones included, for its ridge and for multiples of it.
 
-    Multiplied is a ridge of at least `least`.
+    Multiplied is a ridge of at least `least`. Delay vectors get more Gaussians than were needed to choose among models.
     """
     regression, model, pooled = candidate.regression, candidate.model, candidate.states.pooled()
     if candidate.states.of_flow:
@@ -374,9 +374,6 @@ def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,), least: f
         regression = regression_of(candidate.states, model.basis, False, 0, FINAL_ROWS)
     ridges = [candidate.ridge]
     ridges += [r for r in (max(candidate.ridge, least) * f for f in stiffer if f > 1.0) if r <= regression.ridges[-1]]
-    out = []
     for ridge, weights in zip(ridges, fitting.refits(regression, np.array(ridges)), strict=True):
-        out.append(
-            replace(candidate, model=model.with_weights(weights).resolved(pooled), regression=regression, ridge=ridge)
-        )
-    return out
+        whole = model.with_weights(weights).resolved(pooled)
+        yield replace(candidate, model=whole, regression=regression, ridge=ridge)

@@ -86,7 +86,7 @@ def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) 
     accurate = max(best + np.log(reach if delayed else 1.2), np.log(selection.ACCURATE))
     near = [c for c in ranked if c.score <= max(limit, accurate) and not c.is_linear]
     if ordered[0].is_linear or not near:
-        return selection.refitted(ordered[0])[0], [], False
+        return next(selection.refitted(ordered[0])), [], False
     trials: list[Trial] = []
     work = 0.0
     for tried, candidate in enumerate(near):
@@ -111,7 +111,7 @@ def settle(ordered: list[Candidate], period: float, reach: float, clock: Clock) 
     if trials:
         return trials[0].candidate, _rates(trials, trials[0], delayed), False
     linear = [c for c in ordered if c.is_linear]
-    whole = (selection.refitted(c)[0] for c in [*ordered, *linear])
+    whole = (next(selection.refitted(c)) for c in [*ordered, *linear])
     return next(c for c in whole if c.is_linear or sound(c, clock) is not None), [], False
 
 
