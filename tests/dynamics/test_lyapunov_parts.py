@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import naive
 from dynamics.lyapunov import derived, fitting, shooting, tangents
-from dynamics.lyapunov.basis import polynomial, polynomial_size, with_hinges, with_radial
+from dynamics.lyapunov.basis import polynomial, polynomial_size, whitener, with_hinges, with_kernel
 from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.divergence import diverge, straight_region
 from dynamics.lyapunov.embedding import choose_delay, choose_dimension
@@ -82,7 +82,7 @@ def test_features_and_jacobian_against_plain_python(kind):
     states = rng.standard_normal((200, 3))
     states[:, 2] = 0.3 * states[:, 1] + 0.1 * states[:, 2]
     if "radial" in kind:
-        basis = with_radial(states, 3, 12, whitening=0.7 if "whitened" in kind else 0.0)
+        basis = with_kernel(states, 12, 1.3, whitener(states, 0.7 if "whitened" in kind else 0.0))
     else:
         basis = with_hinges(states, 2, 5, 3 if "cubic" in kind else 1)
     model = SmoothModel(basis, rng.standard_normal((basis.size, 3)), True)
@@ -174,6 +174,75 @@ def test_weak_form_converges_with_the_width_of_its_window():
         abs(fitting.refit(fitting.weak_regression(states, polynomial(2, 1), h), 1e-22)[2, 0] + 0.5) for h in (4, 6, 9)
     ]
     assert errors[0] > 10 * errors[1] > 50 * errors[2]
+
+
+def gaussian_process(states: np.ndarray, targets: np.ndarray, at: np.ndarray, width: float, noise: float) -> np.ndarray:
+    """Posterior mean k(x, X) (K + n s^2 I)^-1 y, Rasmussen & Williams 2006, eq. 2.25; k a Gaussian plus all quadratics."""
+
+    def covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        distance = np.sum((a[:, None] - b[None]) ** 2, axis=2)
+        i, j = np.triu_indices(a.shape[1])
+        terms = [np.hstack([np.ones((len(x), 1)), x, x[:, i] * x[:, j]]) for x in (a, b)]
+        return np.exp(-distance / (2.0 * width**2)) + terms[0] @ terms[1].T
+
+    inner = covariance(states, states) + noise * len(states) * np.eye(len(states))
+    return covariance(at, states) @ np.linalg.solve(inner, targets)
+
+
+def test_models_with_a_norm_are_means_of_gaussian_processes():
+    """With a Gaussian on every state the subset of regressors is the whole process."""
+    rng = np.random.default_rng(6)
+    x = np.sin(0.9 * np.arange(120) + 0.3 * np.cumsum(rng.standard_normal(120)))[:, None]
+    states = delay_vectors([x], 3, 1, 1)
+    basis = with_kernel(states.pooled(), 200, 0.8, np.eye(3))
+    start, targets = states.paths[0][:-1], states.paths[0][1:, :1]
+    for ridge in (1e-2, 1e-4):
+        regression = fitting.step_regression(states, basis)
+        model = SmoothModel(basis, fitting.refit(regression, ridge), False)
+        expected = gaussian_process(start, targets, start + 0.1, 0.8, ridge)
+        found = tangents.design(model.arrays, start + 0.1) @ model.weights[:, :1]
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+        np.testing.assert_allclose(
+            regression.fitted(model.weights), tangents.design(model.arrays, start) @ model.weights[:, :1], atol=1e-6
+        )
+
+
+def test_gaussians_that_others_make_up_for_are_left_out():
+    states = np.random.default_rng(7).standard_normal((500, 2))
+    narrow, wide = (with_kernel(states, 300, width, np.eye(2)) for width in (0.05, 4.0))
+    assert len(narrow.centres) > 250
+    assert len(wide.centres) < 100
+    for basis in (narrow, wide):
+        distance = np.sum((basis.centres[:, None] - basis.centres[None]) ** 2, axis=2)
+        np.testing.assert_allclose(basis.factor @ basis.factor.T, np.exp(-basis.gamma * distance), atol=1e-12)
+        assert np.all(np.diag(basis.factor) > 0.0)
+
+
+def test_draws_of_weights_with_a_norm_scatter_about_the_fit(clock):
+    """Every block once is the fit itself; blocks drawn with replacement are not."""
+
+    class EveryBlockOnce:
+        def multinomial(self, n: int, shares: np.ndarray) -> np.ndarray:
+            return np.ones(len(shares), dtype=int)
+
+    x = np.random.default_rng(8).standard_normal((600, 1))
+    states = delay_vectors([x], 2, 1, 1)
+    regression = fitting.step_regression(states, with_kernel(states.pooled(), 40, 1.0, np.eye(2)))
+    fit = fitting.refit(regression, 1e-3)
+    np.testing.assert_allclose(fitting.resampled(regression, 1e-3, 1, EveryBlockOnce(), clock)[0], fit, atol=1e-8)
+    draws = fitting.resampled(regression, 1e-3, 200, np.random.default_rng(9), clock)
+    gap = np.mean([regression.fitted(d) for d in draws], axis=0) - regression.fitted(fit)
+    spread = np.std([regression.fitted(d) for d in draws], axis=0)
+    assert np.sqrt(np.mean(gap**2)) < 0.3 * np.sqrt(np.mean(spread**2))
+
+
+def test_a_norm_and_heavy_tails_leave_the_normal_equations_solvable():
+    x = np.random.default_rng(10).standard_cauchy((800, 1))
+    states = delay_vectors([x], 3, 1, 1)
+    basis = with_kernel(states.pooled(), 200, 0.5, whitener(states.pooled(), 0.5))
+    for weights, _, loss in fitting.solutions(fitting.step_regression(states, basis)):
+        assert np.isfinite(weights).all()
+        assert np.isfinite(loss)
 
 
 def test_shift_of_delay_vectors_is_exact():
