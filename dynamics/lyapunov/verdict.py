@@ -214,6 +214,13 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "undecided",
                 "The fitted model cannot sustain itself, and neighbours part far more slowly than it says: not trusted.",
             )
+        # Of chaotic maps neighbours allow 1.3 times the model's figure and more. Where something drives a map that its values do not show,
+        # they allow less: delay vectors then fold, and a model that forecasts them to a hundredth expands at the folds.
+        if not f.is_flow and f.neighbours_high < f.lambda_max:
+            return (
+                "undecided",
+                "Neighbours part more slowly than the fitted model says, by more than two standard errors: not trusted.",
+            )
         if f.mixing < DRIFTING:
             return (
                 "undecided",
