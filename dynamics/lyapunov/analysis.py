@@ -22,11 +22,10 @@ from dynamics.lyapunov.modelling import Modelled, build
 from dynamics.lyapunov.preparation import Prepared, prepare
 from dynamics.lyapunov.selection import gain_by_lead
 from dynamics.lyapunov.spectrum import Measured, doubted, from_divergence, from_local_jacobians, measure
-from dynamics.lyapunov.verdict import Findings, judge
+from dynamics.lyapunov.verdict import REGULAR, Findings, judge
 from dynamics.reporting import Reporter
 
 MINUS_INFINITY = -600.0  # nats per step: a column that vanished
-REGULAR = 0.1  # nats per period: more growth than this belongs to no periodic or quasi-periodic motion
 
 
 @dataclass

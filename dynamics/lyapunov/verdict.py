@@ -14,6 +14,7 @@ from dynamics.lyapunov.surrogates import SurrogateTest
 MIN_RIVALS = 5  # models that must have been compared where growth is inferred from their agreement
 UNANIMOUS = 0.95  # share of them in which errors grow
 MIN_CHAOS = 0.02  # lambda_max times mean period below which growth is too slow to be told from drift
+REGULAR = 0.1  # nats per period: more growth than this belongs to no periodic or quasi-periodic motion
 PREDICTABLE = 0.25  # forecast error below which a series is not noise, whatever model forecasts it
 FEW_DIMENSIONS = 3.0  # correlation dimension below which states do not fill a larger space as noise does
 
@@ -213,6 +214,11 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             return (
                 "undecided",
                 "The fitted model cannot sustain itself, and neighbours part far more slowly than it says: not trusted.",
+            )
+        if not f.free_run and f.lambda_max * f.period_steps < REGULAR:
+            return (
+                "undecided",
+                "The fitted model cannot sustain itself, and so slow a growth along the data may be its error: not trusted.",
             )
         # Of chaotic maps neighbours allow 1.3 times the model's figure and more. Where something drives a map that its values do not show,
         # they allow less: delay vectors then fold, and a model that forecasts them to a hundredth expands at the folds.
