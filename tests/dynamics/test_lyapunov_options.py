@@ -325,3 +325,20 @@ def test_models_that_agree_on_growth_outweigh_a_wide_interval(rivals, kind):
 def test_growth_that_only_a_failing_model_sees_is_not_chaos(free_run, neighbours, kind):
     change = {"surrogates": surrogates(10.0), "free_run": free_run, "neighbours_high": neighbours}
     assert verdict.judge(verdict.Findings(**(FINDINGS | CHAOS | change))).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"neighbours_high": 0.6}, "chaotic"),
+        ({"neighbours_high": 0.4}, "undecided"),  # its delay vectors fold: a strange nonchaotic attractor through one coordinate
+        ({"neighbours_high": 0.4, "is_flow": True}, "chaotic"),  # neighbours of a flow are too slow for many reasons
+        ({"free_run": False, "lambda_max": 0.09, "lambda_low": 0.07}, "undecided"),  # the same under noise, by a failing model
+        ({"free_run": False, "lambda_max": 0.12, "lambda_low": 0.07}, "chaotic"),
+        ({"free_run": True, "lambda_max": 0.09, "lambda_low": 0.07}, "chaotic"),
+    ],
+)  # fmt: skip
+def test_a_map_is_chaotic_where_neighbours_part_and_growth_is_not_slow(change, kind):
+    found = CHAOS | {"is_flow": False, "period_steps": 1.0, "lambda_max": 0.5, "lambda_low": 0.4, "lambda_high": 0.6}
+    found |= {"surrogates": surrogates(10.0), "neighbours_high": 0.7}
+    assert verdict.judge(verdict.Findings(**(FINDINGS | found | change))).kind == kind
