@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import docs, errors, openapi, storage_errors
@@ -141,10 +141,9 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
 def _include(app: FastAPI, settings: ApiSettings) -> None:
     """Every router, under the body limit of its kind."""
-    uploads = APIRouter(max_body_size=settings.max_upload_bytes)
-    documents = APIRouter(max_body_size=settings.max_json_bytes)
-    uploads.include_router(series)
-    routers = (
+    app.include_router(series, max_body_size=settings.max_upload_bytes)
+    app.include_router(imports, max_body_size=MAX_BODY_BYTES)
+    for router in (
         jobs,
         analyses,
         models,
@@ -158,11 +157,5 @@ def _include(app: FastAPI, settings: ApiSettings) -> None:
         webhooks,
         health,
         docs.router,
-    )
-    for router in routers:
-        documents.include_router(router)
-    models_in = APIRouter(max_body_size=MAX_BODY_BYTES)
-    models_in.include_router(imports)
-    app.include_router(uploads)
-    app.include_router(models_in)
-    app.include_router(documents)
+    ):
+        app.include_router(router, max_body_size=settings.max_json_bytes)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import servers
@@ -28,6 +31,20 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "search")
 def _no_settings_from_outside() -> None:
     for name in [name for name in os.environ if name.startswith("ATTRACTOR_") and "_TEST_" not in name]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _imports_are_collected_once() -> Iterator[None]:
+    """An app that starts walks through all that was imported, and then leaves it alone; here there are a thousand apps."""
+    if "api.app" not in sys.modules:
+        yield
+        return
+    nothing = SimpleNamespace(collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.app.gc", nothing)
+        gc.collect()
+        gc.freeze()
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -291,7 +291,7 @@ def test_training_through_a_kernel_and_nuisance_recovers_the_signal() -> None:
     spec = TrainSpec.model_validate(
         {
             "observation": {"kind": "convolutional", "kernel": {"kind": "given", "values": KERNEL.tolist()}},
-            "input_channels": ["s"], "nuisance_channels": ["r0", "r1"], "architecture": "shplrnn", "latent_dim": 2, "hidden_dim": 8,
+            "input_channels": ["s"], "nuisance_channels": ["r0", "r1"], "architecture": "clipped-shplrnn", "latent_dim": 2, "hidden_dim": 20,
             "updates": 1500, "seeds": 1, "sequence_length": 40, "forcing": {"kind": "gtf", "alpha": 0.3}, "test_fraction": 0.25,
             "learning_rate": {"peak": 0.02},
         }

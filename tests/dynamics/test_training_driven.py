@@ -15,7 +15,7 @@ from systems import driven_linear
 COUPLING = np.array([[0.5, -0.3], [1.0, 0.2]])
 
 
-@pytest.mark.parametrize("architecture", ["clipped-shplrnn", "plrnn"])
+@pytest.mark.parametrize("architecture", ["clipped-shplrnn", "dend-plrnn"])
 def test_the_coupling_is_found(architecture: str) -> None:
     """x_t = diag(a) x_{t-1} + C s_t: C in the series' own units, and forecasts under the right and the wrong inputs."""
     x, s = driven_linear(2000, 2, coupling=COUPLING)

@@ -84,8 +84,11 @@ def test_gradients_equal_autograd(architecture: str, forcing: str, precision: st
     assert {case: errors for case, errors in found.items() if max(errors) > tolerance} == {}
 
 
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("architecture", NAMES)
+# Kernels of a shplrnn of this size are its own; those of a clipped one, and all others', are compiled in both precisions.
+@pytest.mark.parametrize(
+    ("architecture", "precision"),
+    [(a, p) for a in NAMES for p in ("float64", "float32") if (a, p) != ("shplrnn", "float32")],
+)
 def test_gradients_of_larger_maps_equal_autograd(architecture: str, precision: str) -> None:
     size = LARGER.get(architecture, {"latent_dim": 18})
     tolerance = 1e-10 if precision == "float64" else 1e-5
@@ -138,28 +141,29 @@ def test_optimisers_equal_torch(name: str) -> None:
         np.testing.assert_allclose(theta, other.detach().numpy(), rtol=1e-12, atol=1e-13)
 
 
+# Of few architectures, since each takes half a minute to compile: what an update does besides the gradient is the same for all.
 WHOLE: dict[str, tuple[str, int, int, dict[str, Any]]] = {
     "five sequences": ("clipped-shplrnn", 3, 0, {"batch_size": 5}),
     "twenty sequences": ("clipped-shplrnn", 3, 0, {"batch_size": 20}),
     "weight decay": ("clipped-shplrnn", 3, 0, {"regularization": {"l2": 1e-3}}),
     "decoupled weight decay": ("plrnn", 2, 0, {"optimizer": "adamw", "regularization": {"l2": 1e-2}}),
     "noise": ("clipped-shplrnn", 2, 0, {"batch_size": 20, "regularization": {"noise": 0.1}}),
-    "adam, clipped": ("gru", 3, 0, {"optimizer": "adam", "gradient_clip": 0.05}),
+    "adam, clipped": ("lstm", 3, 0, {"optimizer": "adam", "gradient_clip": 0.05}),
     "inputs": ("lstm", 2, 2, {"batch_size": 20}),
-    "no forcing": ("vanilla-rnn", 3, 1, {"forcing": {"kind": "none"}}),
+    "no forcing": ("lstm", 3, 1, {"forcing": {"kind": "none"}}),
     "segments": ("lstm", 2, 1, {"batch_size": 20, "forcing": {"kind": "stf", "interval_steps": 4}}),
     "segments with noise": (
-        "al-rnn", 2, 0,
+        "plrnn", 2, 0,
         {"observation": {"kind": "affine"}, "forcing": {"kind": "stf", "interval_steps": 4}, "regularization": {"noise": 0.1}},
     ),
     "partial sparse forcing": ("dend-plrnn", 2, 0, {"forcing": {"kind": "stf", "interval_steps": 3}}),
     "drawn intervals": ("plrnn", 2, 1, {"forcing": {"kind": "stf", "interval_steps": 5, "spread_steps": 2.0}, "batch_size": 20}),
     "drawn intervals and noise": (
-        "gru", 2, 1,
+        "lstm", 2, 1,
         {"forcing": {"kind": "stf", "interval_steps": 5, "spread_steps": 2.0}, "batch_size": 20, "regularization": {"noise": 0.1}},
     ),
     "annealed intervals": ("lstm", 2, 0, {"forcing": {"kind": "stf", "interval_steps": 2, "final_interval_steps": 15}}),
-    "annealed alpha": ("deep-plrnn", 3, 0, {"forcing": {"kind": "gtf", "alpha": 1.0, "final_alpha": 0.05}}),
+    "annealed alpha": ("dend-plrnn", 3, 0, {"forcing": {"kind": "gtf", "alpha": 1.0, "final_alpha": 0.05}}),
     "kernel and nuisance": (
         "clipped-shplrnn", 3, 1, {"observation": filtered(4), "batch_size": 20, "p": 2, "regularization": {"noise": 0.1}},
     ),
@@ -173,7 +177,7 @@ WHOLE: dict[str, tuple[str, int, int, dict[str, Any]]] = {
         "plrnn", 2, 1, {"forcing": {"kind": "stf", "interval_steps": 5, "spread_steps": 2.0}, "batch_size": 20, "p": 1},
     ),
     "all regularisers": (
-        "clipped-plrnn", 3, 1,
+        "plrnn", 3, 1,
         {"observation": {"kind": "affine"}, "gradient_clip": 0.5,
          "regularization": {"identity": 0.1, "manifold_attractor": 0.2, "observation_condition": 0.3, "l2": 1e-3}},
     ),

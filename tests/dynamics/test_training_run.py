@@ -215,7 +215,6 @@ def test_divergence_is_told_with_advice(series: np.ndarray) -> None:
     with pytest.raises(Diverged, match=r"seed 0.*gtf") as caught:
         run(
             series,
-            architecture="shplrnn",
             forcing={"kind": "none"},
             learning_rate={"peak": 1.0, "schedule": "constant"},
             updates=300,
