@@ -16,12 +16,9 @@ from dynamics.lyapunov.clock import Clock
 from dynamics.lyapunov.model import SmoothModel
 from dynamics.lyapunov.states import States
 
-RIDGES = np.array(
-    [1e-22, 1e-16, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3]
-)  # relative to the largest squared singular value
-PRIORS = 10.0 ** np.arange(
-    -12, -1, 2
-)  # the same of Gaussians with a norm: variance of the noise over that of the function
+# relative to the largest squared singular value; of Gaussians with a norm: variance of the noise over that of the function
+RIDGES = np.array([1e-22, 1e-16, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3])
+PRIORS = 10.0 ** np.arange(-12, -1, 2)
 ROUNDING = 1e-15  # of the trace of normal equations: a smaller ridge would leave them indefinite
 RESAMPLING = 10**9  # R K^2
 N_BLOCKS = 16  # of the time axis, for hold-out and bootstrap
@@ -246,6 +243,7 @@ def resampled(
 def _resampled_with_norm(
     regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator, clock: Clock
 ) -> list[np.ndarray]:
+    """The same by the normal equations, which the prior keeps well-conditioned."""
     grams, pulls = [], []
     for b in np.unique(regression.blocks):
         clock.tick()

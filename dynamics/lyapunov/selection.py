@@ -31,10 +31,8 @@ RADIAL = ((1.0, 0.0), (0.5, 0.0))  # widths, and how far the metric is whitened
 MAX_RADIAL = 8  # dimension of channels
 MAX_KINKS = 4
 HINGES = ((3, 10), (1, 24))  # power and knots per coordinate
-EXPLORING_RADIAL, FINAL_RADIAL = (
-    500,
-    800,
-)  # at most, of delay vectors of a flow: of all models, and of those that are run
+EXPLORING_RADIAL = 400  # at most, of delay vectors of a flow
+FINAL_RADIAL = 700  # the same of models that are run, and of others
 LEAST_RADIAL = 10
 # widths of the radial functions, in units of the coordinates, and how far their metric is whitened: the first in every space,
 # the others while WORK_OF_MENU lasts
@@ -46,15 +44,11 @@ ACCURATE = 0.003  # forecast error at which no richer basis is tried
 MIN_MENU = 3  # bases of the least search that may call a series noise: up to cubic, or linear and radial
 EXPLORING_ROWS = 2500  # delay vectors of a flow on which candidates are fitted; the chosen one is fitted to FINAL_ROWS
 FINAL_ROWS = 5000
-SCREENING = (
-    150,
-    1.0,
-    0.5,
-    120,
-)  # radial functions, their width and metric, and forecasts of the model that ranks spaces of delay vectors
+# radial functions, their width and metric, and forecasts of the model that ranks spaces of delay vectors
+SCREENING = (150, 1.0, 0.5, 120)
 WORK = 1e9  # R K^2 of one regression, about 0.2 s
 WORK_WITH_NORM = 3e9  # the same where nothing is decomposed into singular values
-WORK_OF_MENU = 5e9  # of all regressions on delay vectors: nine models of 10,000 rows, forty of 2,000
+WORK_OF_MENU = 5e9  # of all regressions on delay vectors: twelve models of 2,000 rows and more
 MAX_DELAYED = 12  # dimension of delay vectors on which radial functions are put
 
 
