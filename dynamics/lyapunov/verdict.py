@@ -215,7 +215,7 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
                 "undecided",
                 "The fitted model cannot sustain itself, and neighbours part far more slowly than it says: not trusted.",
             )
-        if not f.free_run and f.lambda_max * f.period_steps < REGULAR:
+        if not f.free_run and f.lambda_low * f.period_steps < REGULAR:
             return (
                 "undecided",
                 "The fitted model cannot sustain itself, and so slow a growth along the data may be its error: not trusted.",
