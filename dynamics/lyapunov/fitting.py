@@ -218,23 +218,11 @@ def resampled(
     clock.tick()
     kept = s > 1e-13 * s[0]
     s, vt = s[kept], vt[kept]
-    u = scaled @ (vt.T / s)
-    grams, pulls = [], []
-    for b in np.unique(regression.blocks):
-        clock.tick()
-        rows = regression.blocks == b
-        grams.append(u[rows].T @ u[rows])
-        pulls.append(u[rows].T @ regression.targets[rows])
     damping = ridge * s[0] ** 2 / s**2 + 1e-10
     size = np.sqrt(1.0 + damping)
     weights = []
-    for i in range(n_samples):
-        clock.tick()
-        if i >= 4 and clock.left() < 0.25:
-            break
-        counts = rng.multinomial(len(grams), np.full(len(grams), 1.0 / len(grams)))
-        gram = sum(c * g for c, g in zip(counts, grams, strict=True) if c > 0) + np.diag(damping)
-        pull = sum(c * p for c, p in zip(counts, pulls, strict=True) if c > 0)
+    for gram, pull in _draws(replace(regression, features=scaled @ (vt.T / s)), n_samples, rng, clock):
+        gram = gram + np.diag(damping)
         z = linalg.solve(gram / np.outer(size, size), pull / size[:, None], assume_a="pos") / size[:, None]
         weights.append(regression.complete((vt.T @ (z / s[:, None])) / scale[:, None]))
     return weights
@@ -244,20 +232,27 @@ def _resampled_with_norm(
     regression: Regression, ridge: float, n_samples: int, rng: np.random.Generator, clock: Clock
 ) -> list[np.ndarray]:
     """The same by the normal equations, which the prior keeps well-conditioned."""
+    weights = []
+    for gram, pull in _draws(regression, n_samples, rng, clock):
+        damping = max(ridge * len(regression.features), ROUNDING * float(np.trace(gram)))
+        weights.append(regression.complete(linalg.solve(gram + damping * np.eye(len(gram)), pull, assume_a="pos")))
+    return weights
+
+
+def _draws(
+    regression: Regression, n_samples: int, rng: np.random.Generator, clock: Clock
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Normal equations, X' X and X' y, of blocks of time drawn with replacement; fewer than n_samples, yet four, where time is short."""
     grams, pulls = [], []
     for b in np.unique(regression.blocks):
         clock.tick()
         rows = regression.blocks == b
-        grams.append(regression.features[rows].T @ regression.features[rows] / len(regression.features))
-        pulls.append(regression.features[rows].T @ regression.targets[rows] / len(regression.features))
-    weights = []
+        grams.append(regression.features[rows].T @ regression.features[rows])
+        pulls.append(regression.features[rows].T @ regression.targets[rows])
     for i in range(n_samples):
         clock.tick()
         if i >= 4 and clock.left() < 0.25:
-            break
+            return
         counts = rng.multinomial(len(grams), np.full(len(grams), 1.0 / len(grams)))
-        gram = sum(c * g for c, g in zip(counts, grams, strict=True) if c > 0)
-        gram += max(ridge, ROUNDING * float(np.trace(gram))) * np.eye(len(gram))
-        pull = sum(c * p for c, p in zip(counts, pulls, strict=True) if c > 0)
-        weights.append(regression.complete(linalg.solve(gram, pull, assume_a="pos")))
-    return weights
+        drawn = [(c * g, c * p) for c, g, p in zip(counts, grams, pulls, strict=True) if c > 0]
+        yield np.sum([g for g, _ in drawn], axis=0), np.sum([p for _, p in drawn], axis=0)

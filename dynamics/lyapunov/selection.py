@@ -356,18 +356,17 @@ def gain_by_lead(candidates: list[Candidate]) -> tuple[np.ndarray, np.ndarray]:
     return leads[known], best[True][known] - best[False][known]
 
 
-def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,), least: float = 0.0) -> Iterator[Candidate]:
+def refitted(candidate: Candidate, stiffer: tuple[float, ...] = (1.0,)) -> Iterator[Candidate]:
     """The same candidate with its weights from all rows, held-out ones included, for its ridge and for multiples of it.
 
-    Multiplied is a ridge of at least `least`. Delay vectors get more Gaussians than were needed to choose among models.
+    Delay vectors get more Gaussians than were needed to choose among models.
     """
     regression, model, pooled = candidate.regression, candidate.model, candidate.states.pooled()
     if candidate.states.of_flow:
         if model.basis.factor.size:
             model = replace(model, basis=enlarged(model.basis, pooled, min(FINAL_RADIAL, len(pooled) // 2)))
         regression = regression_of(candidate.states, model.basis, False, 0, FINAL_ROWS)
-    ridges = [candidate.ridge]
-    ridges += [r for r in (max(candidate.ridge, least) * f for f in stiffer if f > 1.0) if r <= regression.ridges[-1]]
+    ridges = [candidate.ridge * f for f in stiffer if f == 1.0 or candidate.ridge * f <= regression.ridges[-1]]
     for ridge, weights in zip(ridges, fitting.refits(regression, np.array(ridges)), strict=True):
         whole = model.with_weights(weights).resolved(pooled)
         yield replace(candidate, model=whole, regression=regression, ridge=ridge)

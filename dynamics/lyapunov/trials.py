@@ -13,7 +13,6 @@ from dynamics.lyapunov.spectrum import free_run
 
 REACH = (1.6, 2.5)  # factors of the best forecast error within which delay vectors are tried, at first and at last
 STIFFER = (1.0, 1e2, 1e4)  # multiples of the ridge tried where a model of delay vectors does not sustain itself
-LEAST_RIDGE = 1e-14  # that is multiplied
 GOOD_ENOUGH = 0.01  # forecast error of delay vectors over a period at which stability counts for more than forecasts
 ABOUT_AS_WELL = 0.5  # difference of log forecast errors
 ALIKE = 0.005  # the same below which the smallest space is preferred
@@ -48,7 +47,7 @@ def attempt(candidate: Candidate, period: float, clock: Clock) -> Trial | None:
     delayed, stride = candidate.states.of_flow, candidate.states.stride
     last: Trial | None = None
     allowed = max(candidate.score + LOSS, np.log(GOOD_ENOUGH))
-    for whole in selection.refitted(candidate, STIFFER if delayed else (1.0,), LEAST_RIDGE):
+    for whole in selection.refitted(candidate, STIFFER if delayed else (1.0,)):
         clock.tick()
         if last is not None and selection.looking_ahead(whole, whole.horizon, clock).score > allowed:
             break

@@ -205,40 +205,9 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             "beyond linearly correlated noise."
         )
     if f.growing and f.model_error < 0.8 and (f.free_run or f.gain > (CLEAR_GAIN if f.whole_spectrum else STRONG_GAIN)):
-        if f.whole_spectrum and f.sum_of_exponents > 0 and not f.free_run:
-            return (
-                "undecided",
-                "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted.",
-            )
-        if not f.free_run and f.neighbours_high < f.lambda_low:
-            return (
-                "undecided",
-                "The fitted model cannot sustain itself, and neighbours part far more slowly than it says: not trusted.",
-            )
-        if not f.free_run and f.lambda_low * f.period_steps < REGULAR:
-            return (
-                "undecided",
-                "The fitted model cannot sustain itself, and so slow a growth along the data may be its error: not trusted.",
-            )
-        # Of chaotic maps neighbours allow 1.3 times the model's figure and more. Where something drives a map that its values do not show,
-        # they allow less: delay vectors then fold, and a model that forecasts them to a hundredth expands at the folds.
-        if not f.is_flow and f.neighbours_high < f.lambda_max:
-            return (
-                "undecided",
-                "Neighbours part more slowly than the fitted model says, by more than two standard errors: not trusted.",
-            )
-        if f.mixing < DRIFTING:
-            return (
-                "undecided",
-                "The series drifts: its two halves visit different states, and growth may be the drift's.",
-            )
-        # Chaotic systems lie seven standard deviations from their surrogates and more; exp(x) of linear noise x up to 2.5.
-        linear = f.surrogates is not None and f.surrogates.decisive and not f.surrogates.rejected
-        if linear and not (f.free_run and f.gain > BEYOND_DOUBT):
-            return (
-                "undecided",
-                "The fitted model is chaotic, yet noise with the same spectrum is about as predictable as the series.",
-            )
+        doubt = _doubt_of_chaos(f)
+        if doubt:
+            return "undecided", doubt
         return "chaotic", (
             "Nearby states part exponentially, a deterministic nonlinear model forecasts held-out data, and the series "
             "never repeats itself."
@@ -249,6 +218,29 @@ def _kind(f: Findings) -> tuple[VerdictKind, str]:
             "The fitted model comes to rest although the series does not: driven by noise, or not captured.",
         )
     return "undecided", "The checks disagree: see the evidence. More data, less noise or another channel may decide."
+
+
+def _doubt_of_chaos(f: Findings) -> str:
+    """What speaks against chaos although errors grow; empty if nothing does."""
+    if f.whole_spectrum and f.sum_of_exponents > 0 and not f.free_run:
+        return "Errors grow, but the fitted model expands volumes and cannot sustain itself: not trusted."
+    if not f.free_run and f.neighbours_high < f.lambda_low:
+        return "The fitted model cannot sustain itself, and neighbours part far more slowly than it says: not trusted."
+    if not f.free_run and f.lambda_low * f.period_steps < REGULAR:
+        return (
+            "The fitted model cannot sustain itself, and so slow a growth along the data may be its error: not trusted."
+        )
+    # Of chaotic maps neighbours allow 1.2 times the model's figure and more. Where something drives a map that its values do not show,
+    # they allow less: delay vectors then fold, and a model that forecasts them to a hundredth expands at the folds.
+    if not f.is_flow and f.neighbours_high < f.lambda_max:
+        return "Neighbours part more slowly than the fitted model says, by more than two standard errors: not trusted."
+    if f.mixing < DRIFTING:
+        return "The series drifts: its two halves visit different states, and growth may be the drift's."
+    # Chaotic systems lie seven standard deviations from their surrogates and more; exp(x) of linear noise x up to 2.5.
+    linear = f.surrogates is not None and f.surrogates.decisive and not f.surrogates.rejected
+    if linear and not (f.free_run and f.gain > BEYOND_DOUBT):
+        return "The fitted model is chaotic, yet noise with the same spectrum is about as predictable as the series."
+    return ""
 
 
 def _doubt_of_noise(f: Findings) -> str:

@@ -87,13 +87,13 @@ def test_gain_by_lead_compares_models_of_different_steps():
     np.testing.assert_allclose(gains, np.log([2.0, np.sqrt(0.2 * 0.4) / 0.2, 1.0]), atol=1e-12)
 
 
-def test_stiffer_refits_begin_at_a_ridge_that_matters(coarse, clock):
+def test_stiffer_refits_end_at_the_largest_ridge(coarse, clock):
     states = delay_vectors([coarse / coarse.std()], 3, 1, 1, True)
     basis = with_kernel(states.pooled(), 30, 1.0, np.eye(3))
     found = selection.fit_candidate(states, basis, False, 0, 10, clock, selection.bound_of(states))
-    ridges = [c.ridge for c in selection.refitted(replace(found, ridge=1e-12), (1.0, 1e3, 1e6), 1e-11)]
-    np.testing.assert_allclose(ridges, [1e-12, 1e-8, 1e-5])
-    ridges = [c.ridge for c in selection.refitted(replace(found, ridge=1e-4), (1.0, 1e3, 1e6), 1e-11)]
+    ridges = [c.ridge for c in selection.refitted(replace(found, ridge=1e-12), (1.0, 1e3, 1e6))]
+    np.testing.assert_allclose(ridges, [1e-12, 1e-9, 1e-6])
+    ridges = [c.ridge for c in selection.refitted(replace(found, ridge=1e-4), (1.0, 1e3, 1e6))]
     np.testing.assert_allclose(ridges, [1e-4])
 
 
