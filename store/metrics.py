@@ -67,7 +67,7 @@ LEASE_EXPIRIES = Counter(
 )
 JOB_PROCESS_DEATHS = Counter(
     "attractor_job_process_deaths_total",
-    "Processes of jobs that ended by themselves, by cause.",
+    "Processes of jobs that ended or fell silent by themselves, by cause.",
     ["cause"],
     registry=WORKER,
 )

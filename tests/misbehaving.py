@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -100,11 +101,14 @@ def print_garbage(context: Context) -> Outcome:
     return succeed(context)
 
 
+def _sockets() -> list[socket.socket]:
+    return [found for found in gc.get_objects() if isinstance(found, socket.socket) and found.fileno() >= 0]
+
+
 def garble(context: Context) -> Outcome:
     """Writes into whatever sockets there are."""
-    for found in gc.get_objects():
-        if isinstance(found, socket.socket) and found.fileno() >= 0:
-            found.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    for found in _sockets():
+        found.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     time.sleep(600)
     raise AssertionError("not reached")
 
@@ -113,6 +117,20 @@ def close_everything(context: Context) -> Outcome:
     """And has nobody left to tell its result."""
     os.closerange(3, 256)
     return succeed(context)
+
+
+def fall_silent(context: Context) -> Outcome:
+    """Says nothing any more, and goes on."""
+    for found in _sockets():
+        found.shutdown(socket.SHUT_WR)
+    time.sleep(600)
+    raise AssertionError("not reached")
+
+
+def fall_silent_and_leave(context: Context) -> Outcome:
+    """As a process that takes its time to end: who kills it meanwhile does not learn why it ended."""
+    threading.Timer(0.3, os._exit, [3]).start()
+    return fall_silent(context)
 
 
 def checkpoint_and_die(context: Context) -> Outcome:
@@ -135,7 +153,8 @@ SCIENCE: dict[str, Callable[[Context], Outcome]] = {
     f.__name__: f
     for f in (
         succeed, allocate, allocate_at_once, abort, segfault, kill, leave, sys_exit, recurse, sleep, hold_the_gil,
-        print_garbage, garble, close_everything, checkpoint_and_die, count_processes,
+        print_garbage, garble, close_everything, fall_silent, fall_silent_and_leave, checkpoint_and_die,
+        count_processes,
     )
 }  # fmt: skip
 

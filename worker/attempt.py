@@ -28,6 +28,7 @@ from worker.wire import Garbled, Message
 log = logging.getLogger(__name__)
 WATCH_SECONDS = 0.1
 CHECKPOINT_PATIENCE_SECONDS = 5.0
+EXIT_SECONDS = 1.0  # from the end of the wire to the process's own, which says why it ended; after that it is killed
 DEATH_SECONDS = 5.0  # from a kill to the end of the wire, at most; a process that the kernel cannot end is left behind
 MEMORY_ADVICE = "Try a smaller model or a shorter series."
 
@@ -189,8 +190,14 @@ class Attempt:
             return Failed(ErrorCode.OUT_OF_MEMORY, detail)
         if self._asked is not None:
             return Stopped()
-        self._process.kill()
-        status = self._process.wait(DEATH_SECONDS)
+        status = self._process.wait(EXIT_SECONDS)
+        if status is None:
+            self._process.kill()
+            if self._process.wait(DEATH_SECONDS) is not None:
+                metrics.JOB_PROCESS_DEATHS.labels("silence").inc()
+                log.error("the process of the job closed its wire and went on; it was killed")
+                detail = "The job's process closed its connection without a result and did not end; it was killed."
+                return Failed(ErrorCode.INTERNAL, detail, True)
         report, cause = _why_it_died(status, starved=oom_kills() > self._oom_kills)
         metrics.JOB_PROCESS_DEATHS.labels(cause).inc()
         log.error("the process of the job died: %s", cause)

@@ -136,6 +136,8 @@ def test_no_job_takes_more_memory_than_its_worker_gives(bench, attempt):
         ("leave", ErrorCode.INTERNAL, "exit status 3"),
         ("garble", ErrorCode.INTERNAL, "no message"),
         ("close_everything", ErrorCode.INTERNAL, "exit status 1"),
+        ("fall_silent_and_leave", ErrorCode.INTERNAL, "exit status 3"),
+        ("fall_silent", ErrorCode.INTERNAL, "did not end; it was killed"),
     ],
 )
 def test_a_crash_costs_an_attempt_and_the_last_one_the_job(bench, template, attempt, science, code, detail):
