@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attractor_client import Event
 
 PLAIN_SECONDS = 5.0
+COMPILING = "once for each kind of model, for up to a minute"
 
 
 def show(console: Console, events: Iterable[Event]) -> None:
@@ -56,6 +57,8 @@ def _lines(console: Console, events: Iterable[Event]) -> None:
 
 def details(progress: dict[str, Any]) -> str:
     parts = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in progress["metrics"].items()]
+    if progress["phase"] == "compiling":
+        parts.append(COMPILING)
     if progress["eta_s"] is not None:
         parts.append(f"about {progress['eta_s']:.0f} s left")
     return ", ".join(parts)

@@ -146,7 +146,7 @@ function remaining({ progress, started_at: startedAt }) {
 }
 
 function metrics({ progress, attempt, max_attempts: maxAttempts }) {
-  const parts = [];
+  const parts = progress.phase === "compiling" ? ["once for each kind of model, for up to a minute"] : [];
   if (progress.total_steps) parts.push(`update ${count(progress.step)} of ${count(progress.total_steps)}`);
   for (const [name, value] of Object.entries(progress.metrics)) parts.push(`${name.replaceAll("_", " ")} ${num(value)}`);
   if (attempt > 1) parts.push(`attempt ${attempt} of ${maxAttempts}`);
