@@ -4,9 +4,9 @@ import io
 from datetime import UTC, datetime
 from typing import Any
 
-from attractor_client import Event
 from rich.console import Console
 
+from attractor_client import Event
 from cli.progress import show
 from domain.jobs import Progress
 
