@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument(
         "--estimators", help=f"comma-separated: {OWN}, {', '.join(peers.PEERS)}; default: all that are installed"
     )
-    parser.add_argument("--reference-steps", type=int, default=240_000)
+    parser.add_argument("--reference-steps", type=int, default=2_400_000)
     parser.add_argument("--cap", type=float, default=60.0, help="CPU seconds that a peer may take for one series")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rows", type=Path, help="one line per answer, read first and added to")

@@ -92,6 +92,6 @@ def estimate(label: str, x: np.ndarray, cap: float) -> tuple[float | None, str |
         warnings.simplefilter("ignore")
         try:
             value = PEERS[label].estimate(x)
-        except (Overtime, ValueError, IndexError, ZeroDivisionError, np.linalg.LinAlgError) as reason:
+        except (Overtime, TypeError, ValueError, IndexError, ZeroDivisionError, np.linalg.LinAlgError) as reason:
             return None, f"{type(reason).__name__}: {reason}"
     return (value, None) if np.isfinite(value) else (None, "not finite")
