@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, insert, inspect, text
 from sqlalchemy.orm import Session
 
 from domain.errors import DomainError
@@ -20,7 +20,7 @@ from store import jobs, leases, results, series
 from store.expiry import expire
 from store.pages import encode
 from store.sweep import sweep
-from store.tables import AnalysisRow, ModelRow
+from store.tables import AnalysisRow, JobRow, ModelRow
 
 # What may be walked through: indexes of the few jobs that wait, run or keep a checkpoint.
 FEW = ("ix_job_lease", "ix_job_dispatch", "ix_job_waiting", "ix_job_checkpoint")
@@ -79,7 +79,27 @@ def job_id(world) -> str:  # type: ignore[no-untyped-def]
     with world.database.write() as session:
         leases.report(session, lease, Progress(fraction=0.5))
     world.submit(source)
+    _many_have_ended(world, job_id)
     return job_id
+
+
+def _many_have_ended(world, job_id: str) -> None:  # type: ignore[no-untyped-def]
+    """So many that walking through them costs more than an index does: of a few rows PostgreSQL may choose either, as it last counted them."""
+    row = world.job(job_id)
+    ended = {column.key: getattr(row, column.key) for column in inspect(JobRow).columns}
+    ended |= {
+        "status": JobStatus.SUCCEEDED,
+        "finished_at": row.updated_at,
+        "token": None,
+        "worker": None,
+        "lease_until": None,
+    }
+    with world.database.write() as session:
+        session.execute(
+            insert(JobRow), [ended | {"id": new_id("job"), "series_id": new_id("series")} for _ in range(2000)]
+        )
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("ANALYZE job"))
 
 
 WORK: dict[str, Callable[[Session, Any, str], Any]] = {
@@ -140,10 +160,10 @@ def test_nothing_walks_through_all_jobs(world, job_id: str, name: str) -> None:
     with world.database.write() as session:
         with statements(session) as seen:
             WORK[name](session, world, job_id)
-        asked = [(text, given) for text, given in seen if re.search(r"\bjob(_event)?\b", text) and "INSERT" not in text]
+        asked = [(sql, given) for sql, given in seen if re.search(r"\bjob(_event)?\b", sql) and "INSERT" not in sql]
         assert asked
-        for text, given in asked:
-            assert whole_tables(session, text, given) == [], text
+        for sql, given in asked:
+            assert whole_tables(session, sql, given) == [], sql
 
 
 def test_the_check_sees_what_it_looks_for(world, job_id: str) -> None:
