@@ -191,22 +191,19 @@ class Attempt:
         if self._asked is not None:
             return Stopped()
         status = self._process.wait(EXIT_SECONDS)
-        if status is None:
+        silent = status is None
+        if silent:
             self._process.kill()
-            if self._process.wait(DEATH_SECONDS) is not None:
-                metrics.JOB_PROCESS_DEATHS.labels("silence").inc()
-                log.error("the process of the job closed its wire and went on; it was killed")
-                detail = "The job's process closed its connection without a result and did not end; it was killed."
-                return Failed(ErrorCode.INTERNAL, detail, True)
-        report, cause = _why_it_died(status, starved=oom_kills() > self._oom_kills)
+            status = self._process.wait(DEATH_SECONDS)
+        report, cause = _why_it_died(status, silent=silent, starved=oom_kills() > self._oom_kills)
         metrics.JOB_PROCESS_DEATHS.labels(cause).inc()
         log.error("the process of the job died: %s", cause)
         return report
 
 
-def _why_it_died(status: int | None, *, starved: bool) -> tuple[Failed, str]:
-    """What to say of a process that ended without a word, and the cause in one; `starved`: the kernel has ended processes
-    for lack of memory meanwhile."""
+def _why_it_died(status: int | None, *, silent: bool, starved: bool) -> tuple[Failed, str]:
+    """What to say of a process that ended without a word, and the cause in one; `silent`: it had closed its wire and went
+    on until we killed it; `starved`: the kernel has ended processes for lack of memory meanwhile."""
     if status is None:
         return Failed(ErrorCode.WORKER_LOST, "The job's process was lost.", True), "lost"
     if not os.WIFSIGNALED(status):
@@ -214,6 +211,9 @@ def _why_it_died(status: int | None, *, starved: bool) -> tuple[Failed, str]:
         detail = f"The job's process ended by itself with exit status {code} and without a result."
         return Failed(ErrorCode.INTERNAL, detail, True), "exit"
     number = signal.Signals(os.WTERMSIG(status))
+    if number == signal.SIGKILL and silent:
+        detail = "The job's process closed its connection without a result and did not end; it was killed."
+        return Failed(ErrorCode.INTERNAL, detail, True), "silence"
     if number == signal.SIGKILL and starved:
         detail = "Memory ran out, and the system ended the job's process. " + MEMORY_ADVICE
         return Failed(ErrorCode.OUT_OF_MEMORY, detail, True), "out of memory"
