@@ -24,7 +24,11 @@ def with_unit(value: float | None, unit: str | None) -> str:
 
 
 def interval(ci: Sequence[float] | None, level: float | None) -> str:
-    return "" if not ci else f"{100 * (level or 0.9):.0f} % interval {num(ci[0])} to {num(ci[1])}"
+    """The ends of an interval, with as many digits as tell them apart."""
+    if not ci:
+        return ""
+    digits = next((n for n in range(3, 8) if num(ci[0], n) != num(ci[1], n)), 8)
+    return f"{100 * (level or 0.9):.0f} % interval {num(ci[0], digits)} to {num(ci[1], digits)}"
 
 
 def quantity(found: dict[str, Any], name: str) -> str:

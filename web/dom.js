@@ -44,10 +44,12 @@ export function withUnit(value, unit, digits = 3) {
   return `${num(value, digits)} ${unit === "step" && value !== 1 ? "steps" : unit}`;
 }
 
-/** [low, high] as text, or an empty string. */
+/** [low, high] as text, with as many digits as tell them apart; or an empty string. */
 export function interval(ci, level) {
   if (!ci) return "";
-  return `${num(ci[0])} … ${num(ci[1])}${level ? ` (${Math.round(level * 100)} %)` : ""}`;
+  let digits = 3;
+  while (digits < 8 && num(ci[0], digits) === num(ci[1], digits)) digits += 1;
+  return `${num(ci[0], digits)} … ${num(ci[1], digits)}${level ? ` (${Math.round(level * 100)} %)` : ""}`;
 }
 
 /** How many: every digit, in groups of three. */

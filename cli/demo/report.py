@@ -19,7 +19,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def between(ci: Sequence[float] | None) -> str:
-    return f"{number(ci[0])} … {number(ci[1])}" if ci else ""
+    """The ends of an interval, with as many digits as tell them apart."""
+    if not ci:
+        return ""
+    digits = next((n for n in range(3, 8) if number(ci[0], n) != number(ci[1], n)), 8)
+    return f"{number(ci[0], digits)} … {number(ci[1], digits)}"
 
 
 def audit(console: Console, series: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from attractor_client import Event
+from cli.demo.report import between
 from cli.progress import show
 from domain.jobs import Progress
 
@@ -36,3 +37,8 @@ def test_a_line_for_each_phase_with_its_figures_and_what_others_say():
 def test_who_waits_for_the_compiler_learns_that_it_is_for_once():
     (told,) = lines(progress(fraction=0.36, phase="compiling"))
     assert told == "36%  compiling  once for each kind of model, for up to a minute"
+
+
+def test_the_ends_of_an_interval_can_be_told_apart():
+    ends = [(0.887, 0.924), (2.0618, 2.0631), (-14.5392, -14.5021), (2.0, 2.0)]
+    assert [between(ci) for ci in ends] == ["0.887 … 0.924", "2.062 … 2.063", "-14.54 … -14.5", "2 … 2"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from figures.parts import Axis, Figure, Line, Panel, Points, Reference, limits
 from figures.reconstruction import power_spectrum
 from figures.thinning import keep_extremes
-from figures.words import Scale, scale_for
+from figures.words import Scale, interval, scale_for
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,3 +81,16 @@ def test_an_empty_panel_has_limits_all_the_same() -> None:
     assert limits(panel, "x") == (0.0, 1.0)
     assert limits(panel, "y") == (1.0, 10.0)
     assert Figure("t", "", [panel]).names == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.887, 0.924), "0.887 to 0.924"),
+        ((2.0618, 2.0631), "2.062 to 2.063"),
+        ((-14.5392, -14.5021), "−14.54 to −14.5"),
+        ((2.0, 2.0), "2 to 2"),
+    ],
+)
+def test_the_ends_of_an_interval_can_be_told_apart(ends, said):
+    assert interval(ends, None) == f"90 % interval {said}"
