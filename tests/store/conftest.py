@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, inspect, text
 
 from domain.ids import new_id
+from domain.jobs import JobStatus
 from domain.series import ChannelProfile, Segment, SeriesProfile, SeriesSpec
 from domain.specs import LyapunovJob
 from store import checkpoints, jobs, leases, series
 from store.blobs import Blobs
 from store.database import Database
 from store.settings import StoreSettings
-from store.tables import AnalysisRow, SeriesRow
+from store.tables import AnalysisRow, JobRow, SeriesRow
 
 
 class World:
@@ -54,6 +55,18 @@ class World:
         request = LyapunovJob(kind="lyapunov", series_id=series_id or self.series().id)
         with self.database.write() as session:
             return jobs.submit(session, self.settings, request, **options).job.id
+
+    def many_have_ended(self, job_id: str, tenant: str = "default") -> None:
+        """Two thousand jobs like this one, which PostgreSQL counts: of a few rows any plan is cheap, whichever it counted last."""
+        row = self.job(job_id)
+        ended = {column.key: getattr(row, column.key) for column in inspect(JobRow).columns}
+        ended |= {"tenant": tenant, "status": JobStatus.SUCCEEDED, "finished_at": row.updated_at}
+        ended |= {"token": None, "worker": None, "lease_until": None}
+        with self.database.write() as session:
+            ids = ({"id": new_id("job"), "series_id": new_id("series")} for _ in range(2000))
+            session.execute(insert(JobRow), [ended | those for those in ids])
+            if session.get_bind().dialect.name == "postgresql":
+                session.execute(text("ANALYZE job"))
 
     def claim(self, job_id: str, worker: str = "w1") -> leases.Lease:
         with self.database.write() as session:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, inspect, text
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from domain.errors import DomainError
@@ -20,7 +20,7 @@ from store import jobs, leases, results, series
 from store.expiry import expire
 from store.pages import encode
 from store.sweep import sweep
-from store.tables import AnalysisRow, JobRow, ModelRow
+from store.tables import AnalysisRow, ModelRow
 
 # What may be walked through: indexes of the few jobs that wait, run or keep a checkpoint.
 FEW = ("ix_job_lease", "ix_job_dispatch", "ix_job_waiting", "ix_job_checkpoint")
@@ -79,27 +79,8 @@ def job_id(world) -> str:  # type: ignore[no-untyped-def]
     with world.database.write() as session:
         leases.report(session, lease, Progress(fraction=0.5))
     world.submit(source)
-    _many_have_ended(world, job_id)
+    world.many_have_ended(job_id)
     return job_id
-
-
-def _many_have_ended(world, job_id: str) -> None:  # type: ignore[no-untyped-def]
-    """So many that walking through them costs more than an index does: of a few rows PostgreSQL may choose either, as it last counted them."""
-    row = world.job(job_id)
-    ended = {column.key: getattr(row, column.key) for column in inspect(JobRow).columns}
-    ended |= {
-        "status": JobStatus.SUCCEEDED,
-        "finished_at": row.updated_at,
-        "token": None,
-        "worker": None,
-        "lease_until": None,
-    }
-    with world.database.write() as session:
-        session.execute(
-            insert(JobRow), [ended | {"id": new_id("job"), "series_id": new_id("series")} for _ in range(2000)]
-        )
-        if session.get_bind().dialect.name == "postgresql":
-            session.execute(text("ANALYZE job"))
 
 
 WORK: dict[str, Callable[[Session, Any, str], Any]] = {
